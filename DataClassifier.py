@@ -1,0 +1,222 @@
+"""Train a classifier of Iris flowers: the Windows ML data analysis tutorial in one script.
+
+Start it with `python DataClassifier.py` or F5. The best model is saved as ./NetModel.pth.
+"""
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.optim import Adam
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from common import check_writable, end_quietly, get_device, load_checkpoint, save_checkpoint
+
+torch.manual_seed(0)  # the same numbers at every run; change or delete it to see others
+checkpoint = "./NetModel.pth"
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
+    parser.add_argument("--epochs", type=int, default=10, metavar="N",
+                        help="number of passes through the training set (default: 10)")
+    options = parser.parse_args()
+    if options.epochs < 1:
+        parser.error("argument --epochs: must be 1 or more")
+    end_quietly()
+
+
+# --- Prepare the data ---
+
+path = Path(__file__).parent / "data" / "iris.csv"  # beside this file, whatever the current folder is
+labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
+input = []
+output = []
+try:
+    header, *rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines())) or [[]]
+    if "Iris_Type" not in header:
+        raise ValueError("line 1 is not the header")
+except (OSError, ValueError, csv.Error) as error:
+    sys.exit(f"{path} is not the table of the Iris flowers: {error}. Copy it from the repository again.")
+for line, row in enumerate(rows, start=2):
+    if row:  # blank lines do not count
+        try:
+            _, *lengths, species = row
+            lengths = [float(length) for length in lengths]
+            if len(lengths) != 4 or not all(abs(length) < 1000 for length in lengths):  # nor nan or inf
+                raise ValueError
+            input.append(lengths)
+            output.append(labels[species])
+        except (ValueError, KeyError):
+            sys.exit(f"{path}, line {line}: expected a number, four lengths in cm and one of "
+                     f"{', '.join(labels)}, not {','.join(row)[:80]!a}. Mend this line.")
+if len(input) < 5:
+    sys.exit(f"{path} has {len(input)} flowers. Add some: training and tests need at least 5.")
+
+balance = [output.count(label) for label in labels.values()]
+print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
+      "and has the following values to predict:")
+for species, count in zip(labels, balance):
+    print("%-15s    %d" % (species, count))
+
+input = torch.Tensor(input)
+print("\nInput format: ", input.shape, input.dtype)
+output = torch.tensor(output)
+print("Output format: ", output.shape, output.dtype)
+data = TensorDataset(input, output)
+
+train_batch_size = 10
+number_rows = len(input)
+test_split = int(number_rows * 0.3)
+validate_split = int(number_rows * 0.2)
+train_split = number_rows - test_split - validate_split
+train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split])
+
+train_loader = DataLoader(train_set, batch_size=train_batch_size, shuffle=True)
+validate_loader = DataLoader(validate_set, batch_size=1)
+test_loader = DataLoader(test_set, batch_size=1)
+
+
+# --- Define a neural network ---
+
+input_size = list(input.shape)[1]  # 4 lengths
+learning_rate = 0.01
+output_size = len(labels)  # 3 species
+
+
+class Network(nn.Module):
+    def __init__(self, input_size, output_size):
+        super(Network, self).__init__()
+
+        self.layer1 = nn.Linear(input_size, 24)
+        self.layer2 = nn.Linear(24, 24)
+        self.layer3 = nn.Linear(24, output_size)
+
+    def forward(self, x):
+        """Return the scores of the species, (N, output_size), for flowers (N, input_size)."""
+        x1 = F.relu(self.layer1(x))
+        x2 = F.relu(self.layer2(x1))
+        x3 = self.layer3(x2)
+        return x3
+
+
+model = Network(input_size, output_size)
+
+device = get_device()
+print("The model will be running on", device, "device\n")
+model.to(device)
+
+
+def saveModel():
+    """Save the model as `checkpoint`."""
+    save_checkpoint(model, checkpoint)
+
+
+# --- Define a loss function ---
+
+loss_fn = nn.CrossEntropyLoss()
+optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)  # 0.001 learns too slowly
+
+
+# --- Train the model on the training data ---
+
+def train(num_epochs):
+    """Train for `num_epochs` passes through the training set; save the model after its best epoch.
+
+    Prints the mean losses over both sets, and the accuracy over the validation set, after each epoch.
+    """
+    best_accuracy = -1.0  # below 0: the first epoch is saved even if it gets nothing right
+    check_writable(checkpoint)
+
+    print("Begin training...")
+    for epoch in range(1, num_epochs + 1):
+        running_train_loss = 0.0
+        running_accuracy = 0.0
+        running_vall_loss = 0.0
+        total = 0
+
+        model.train()  # the validation of the epoch before left evaluation mode
+        for inputs, outputs in train_loader:
+            inputs, outputs = inputs.to(device), outputs.to(device)
+            optimizer.zero_grad()
+            predicted_outputs = model(inputs)
+            train_loss = loss_fn(predicted_outputs, outputs)
+            train_loss.backward()
+            optimizer.step()
+            running_train_loss += train_loss.item()
+
+        train_loss_value = running_train_loss / len(train_loader)
+
+        model.eval()
+        with torch.no_grad():
+            for inputs, outputs in validate_loader:
+                inputs, outputs = inputs.to(device), outputs.to(device)
+                predicted_outputs = model(inputs)
+                val_loss = loss_fn(predicted_outputs, outputs)
+
+                # the species with the highest score is the prediction
+                _, predicted = torch.max(predicted_outputs, 1)
+                running_vall_loss += val_loss.item()
+                total += outputs.size(0)
+                running_accuracy += (predicted == outputs).sum().item()
+
+        val_loss_value = running_vall_loss / len(validate_loader)
+        accuracy = 100 * running_accuracy / total
+
+        if accuracy > best_accuracy:
+            saveModel()
+            best_accuracy = accuracy
+
+        print("Completed training batch", epoch, "Training Loss is: %.4f" % train_loss_value,
+              "Validation Loss is: %.4f" % val_loss_value, "Accuracy is %d %%" % accuracy)
+
+
+# --- Test the model on the test data ---
+
+def test():
+    """Print the accuracy of the saved model over the test set in percent."""
+    model = Network(input_size, output_size).to(device)
+    load_checkpoint(model, checkpoint)
+    model.eval()
+
+    running_accuracy = 0
+    total = 0
+    with torch.no_grad():
+        for inputs, outputs in test_loader:
+            inputs, outputs = inputs.to(device), outputs.to(device)
+            _, predicted = torch.max(model(inputs), 1)
+            total += outputs.size(0)
+            running_accuracy += (predicted == outputs).sum().item()
+
+    print("Accuracy of the model based on the test set of", total,
+          "inputs is: %d %%" % (100 * running_accuracy / total))
+
+
+def test_species():
+    """Print the accuracy of the saved model over each species of the test set in percent."""
+    model = Network(input_size, output_size).to(device)
+    load_checkpoint(model, checkpoint)
+    model.eval()
+
+    labels_correct = [0] * len(labels)
+    labels_total = [0] * len(labels)
+    with torch.no_grad():
+        for inputs, outputs in test_loader:
+            inputs, outputs = inputs.to(device), outputs.to(device)
+            _, predicted = torch.max(model(inputs), 1)
+            for label, correct in zip(outputs.tolist(), (predicted == outputs).tolist()):
+                labels_correct[label] += correct
+                labels_total[label] += 1
+
+    for name, correct, total in zip(labels, labels_correct, labels_total):
+        print("Accuracy to predict %5s :" % name, "%2d %%" % (100 * correct / total) if total else "no flowers")
+
+
+if __name__ == "__main__":
+    num_epochs = options.epochs
+    train(num_epochs)
+    print("Finished Training\n")
+    test()
+    test_species()

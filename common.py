@@ -1,0 +1,71 @@
+"""What both scripts share: the device, the checkpoints, and an early end without a traceback."""
+import errno
+import io
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+saved = None  # the checkpoint that this run has written, if any
+
+
+def get_device():
+    """Return the torch.device to train on: cuda:0 if there is an NVIDIA GPU, else cpu."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def check_writable(path):
+    """Raise SystemExit with one line if the folder of the checkpoint `path` cannot be written."""
+    try:
+        Path(f"{path}.tmp").touch()
+        Path(f"{path}.tmp").unlink()
+    except OSError as error:
+        sys.exit(f"{path} cannot be saved: {error.strerror}. Run the script where you can write.")
+
+
+def save_checkpoint(model, path):
+    """Save the state dict of `model` as the file `path`; SystemExit with one line if that fails."""
+    global saved
+    state, temporary = io.BytesIO(), Path(f"{path}.tmp")
+    torch.save(model.state_dict(), state)
+    try:
+        with temporary.open("wb") as file:
+            file.write(state.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name: the power may fail
+        temporary.replace(path)  # in one move, so that `path` is whole at every moment
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        sys.exit(f"{path} cannot be saved: {error.strerror}. The file that was there is as it was.")
+    saved = path
+
+
+def load_checkpoint(model, path):
+    """Load the file `path`, saved on any device, into `model`; nothing in it is run as code.
+
+    Raise SystemExit with one line if it is missing, damaged or of another network.
+    """
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # which one depends on the damage
+        fault = "does not exist" if isinstance(error, FileNotFoundError) else (
+            f"is damaged or of another network ({type(error).__name__})")
+        sys.exit(f"{path} {fault}. Train first: run the script with its call of train().")
+
+
+def end_quietly():
+    """From here on, end on Ctrl-C or a closed pipe (`| head`) without a traceback."""
+    def hook(kind, error, trace):
+        if kind is KeyboardInterrupt:
+            print("Stopped.", f"The best checkpoint so far is {saved}." if saved
+                  else "No checkpoint was saved yet.", file=sys.stderr)
+            sys.exit(130)
+        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EINVAL) and not error.filename:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)
