@@ -60,9 +60,9 @@ def load_data(dummy=False):
             train_set = CIFAR10("./data", train=True, download=True)
             test_set = CIFAR10("./data", train=False)
         except (OSError, RuntimeError, http.client.HTTPException) as error:
-            sys.exit(f"CIFAR-10 is missing or damaged in ./data, and its download failed: {error}. "
-                     f"Put a copy of {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data, "
-                     "or run with --dummy, which needs none.")
+            sys.exit(f"CIFAR-10 can neither be read from ./data nor downloaded: {error}. Delete "
+                     f"./data/{CIFAR10.base_folder} if it is there, put a copy of {CIFAR10.filename} "
+                     f"(MD5 {CIFAR10.tgz_md5}) into ./data, or run with --dummy, which needs none.")
         # CIFAR10 holds all images as bytes; a batch is one indexing operation on this view of them
         train_set, test_set = (TensorDataset(torch.from_numpy(part.data).permute(0, 3, 1, 2),
                                              torch.tensor(part.targets))

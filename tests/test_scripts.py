@@ -1,0 +1,149 @@
+"""Both scripts started as a user starts them: from another folder, without a display, with plain ASCII."""
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+ENVIRONMENT = {name: value for name, value in os.environ.items()
+               if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
+ENVIRONMENT["PYTHONIOENCODING"] = "ascii"  # a character that is not ASCII is an error
+ENVIRONMENT["OMP_NUM_THREADS"] = "1"  # so that two runs at a time do not wait for each other
+
+
+def start(*arguments, **options):
+    """Start `python ARGUMENTS` in the current folder, a new and empty one; return the Popen."""
+    return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env=ENVIRONMENT, **options)
+
+
+def finish(process):
+    """Return the exit status of `process`, its output and its error output."""
+    output, error = process.communicate(timeout=80)
+    return process.returncode, output, error
+
+
+def test_iris(empty_folder):
+    status, output, error = finish(start(ROOT / "DataClassifier.py"))
+    assert (status, error) == (0, "")
+    lines = output.splitlines()
+    epochs = [line for line in lines if re.fullmatch(
+        r"Completed training batch \d+ Training Loss is: \d\.\d{4} Validation Loss is: \d\.\d{4} Accuracy is \d+ %",
+        line)]
+    assert len(epochs) == 10
+    after = lines[lines.index("Finished Training"):]
+    assert after[1] == "" and re.fullmatch(
+        r"Accuracy of the model based on the test set of 45 inputs is: \d+ %", after[2])
+    assert [re.sub(r" *\d+ %", "", line) for line in after[3:]] == [
+        "Accuracy to predict Iris-setosa :", "Accuracy to predict Iris-versicolor :",
+        "Accuracy to predict Iris-virginica :"]
+    assert os.listdir(empty_folder) == ["NetModel.pth"]
+
+
+def test_dummy_images_twice_the_same(empty_folder):
+    folders = empty_folder / "one", empty_folder / "two"
+    for folder in folders:
+        folder.mkdir()
+        (folder / "myFirstModel.pth").write_text("of a real run")
+    runs = [start(ROOT / "PyTorchTraining.py", "--dummy", "--epochs", "2", cwd=folder) for folder in folders]
+    first, second = map(finish, runs)
+    assert first == second
+    status, output, error = first
+    assert (status, error) == (0, "")
+    lines = [re.sub(r" *\d+ %$", "", line) for line in output.splitlines()]
+    assert lines[3] in ("The model will be running on cpu device", "The model will be running on cuda:0 device")
+    assert lines[4:10] == [
+        "For epoch 1 the test accuracy over the whole test set is",
+        "For epoch 2 the test accuracy over the whole test set is",
+        "Finished Training",
+        "The test accuracy over the whole test set is",
+        "There is no display: the picture is saved as ./testBatch.png",
+        "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck"]
+    assert re.fullmatch("Predicted: ( [ a-z]{5}){10}", lines[10])
+    assert lines[11:] == ["Accuracy of %5s :" % name for name in lines[9].split()[2:]]
+    for folder in folders:
+        assert sorted(os.listdir(folder)) == ["dummyModel.pth", "myFirstModel.pth", "testBatch.png"]
+        assert (folder / "myFirstModel.pth").read_text() == "of a real run"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+def test_ctrl_c_says_where_the_best_checkpoint_is(empty_folder):
+    process = start(ROOT / "PyTorchTraining.py", "--dummy", "--epochs", "1000")
+    for line in process.stdout:
+        if line.startswith("For epoch 2"):
+            break
+    process.send_signal(signal.SIGINT)
+    status, _, error = finish(process)
+    assert (status, error) == (130, "Stopped. The best checkpoint so far is ./dummyModel.pth.\n")
+    assert (empty_folder / "dummyModel.pth").stat().st_size > 50326 * 4
+
+
+def test_a_closed_pipe_is_no_traceback():
+    processes = start(ROOT / "DataClassifier.py"), start("-u", ROOT / "DataClassifier.py")
+    for process in processes:
+        process.stdout.readline()
+        process.stdout.close()
+    for process in processes:
+        with process.stderr:
+            assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("script", ["PyTorchTraining.py", "DataClassifier.py"])
+@pytest.mark.parametrize("epochs", ["0", "-1", "x", "1.5"])
+def test_usage_error(script, epochs, monkeypatch, capsys, empty_folder):
+    monkeypatch.setattr(sys, "argv", [script, "--epochs", epochs])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    output, error = capsys.readouterr()
+    assert (exit.value.code, output) == (2, "")
+    assert "argument --epochs: " in error and ("must be 1 or more" in error or repr(epochs) in error)
+    assert not os.listdir(empty_folder)
+
+
+def test_without_training_the_scripts_say_to_train_first(empty_folder):
+    """As the tutorial's next page wants it: with the call of train() commented out."""
+    for script in ("PyTorchTraining.py", "DataClassifier.py"):
+        text = (ROOT / script).read_text()
+        assert len(re.findall(r"^    train\(", text, re.M)) == 1
+        (empty_folder / script).write_text(re.sub(r"^    train\(", "    #train(", text, flags=re.M))
+    (empty_folder / "data").mkdir()
+    (empty_folder / "data" / "iris.csv").write_bytes((ROOT / "data" / "iris.csv").read_bytes())
+    (empty_folder / "common.py").write_bytes((ROOT / "common.py").read_bytes())
+    processes = start("PyTorchTraining.py", "--dummy"), start("DataClassifier.py")
+    for process, checkpoint in zip(processes, ("./dummyModel.pth", "./NetModel.pth")):
+        status, _, error = finish(process)
+        assert status == 1 and error.startswith(f"{checkpoint} does not exist. Train first")
+        assert error.count("\n") == 1
+
+
+def test_a_faulty_table_from_outside(empty_folder):
+    for name in ("DataClassifier.py", "common.py"):
+        (empty_folder / name).write_bytes((ROOT / name).read_bytes())
+    (empty_folder / "data").mkdir()
+    (empty_folder / "data" / "iris.csv").write_text(
+        (ROOT / "data" / "iris.csv").read_text().replace("51,7.0,3.2", "51,,3.2"))
+    status, _, error = finish(start("DataClassifier.py"))
+    assert status == 1 and "iris.csv, line 52: " in error and error.count("\n") == 1
+
+
+def test_no_network_from_outside(empty_folder, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setitem(ENVIRONMENT, "http_proxy", "http://127.0.0.1:9")
+    status, output, error = finish(start(ROOT / "PyTorchTraining.py"))
+    assert (status, output) == (1, "")
+    assert error.startswith("CIFAR-10 can neither") and "refused" in error and error.count("\n") == 1
+
+
+def test_imports():
+    """Importing the image script loads no data; the Iris script imports nothing that it does not use."""
+    code = (f"import sys; sys.path.insert(0, {str(ROOT)!r}); import DataClassifier; "
+            "assert not {'torchvision', 'matplotlib', 'PIL'} & set(sys.modules), sys.modules; "
+            "import PyTorchTraining; assert not hasattr(PyTorchTraining, 'train_loader')")
+    status, output, error = finish(start("-c", code))
+    assert (status, error) == (0, "")
+    assert "images" not in output and not os.listdir()
