@@ -1,4 +1,4 @@
-"""Train a classifier of Iris flowers: the Windows ML data analysis tutorial in one script.
+"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings.
 
 Start it with `python DataClassifier.py` or F5. The best model is saved as ./NetModel.pth.
 """
@@ -30,7 +30,7 @@ if __name__ == "__main__":
 
 # --- Prepare the data ---
 
-path = Path(__file__).parent / "data" / "iris.csv"  # beside this file, whatever the current folder is
+path = Path(__file__).parent / "data" / "iris.csv"  # beside this file, wherever it is started
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
@@ -39,13 +39,13 @@ try:
     if "Iris_Type" not in header:
         raise ValueError("line 1 is not the header")
 except (OSError, ValueError, csv.Error) as error:
-    sys.exit(f"{path} is not the table of the Iris flowers: {error}. Copy it from the repository again.")
+    sys.exit(f"{path} is not the Iris table: {error}. Copy it from the repository again.")
 for line, row in enumerate(rows, start=2):
     if row:  # blank lines do not count
         try:
             _, *lengths, species = row
             lengths = [float(length) for length in lengths]
-            if len(lengths) != 4 or not all(abs(length) < 1000 for length in lengths):  # nor nan or inf
+            if len(lengths) != 4 or not all(abs(length) < 1000 for length in lengths):  # nan fails, too
                 raise ValueError
             input.append(lengths)
             output.append(labels[species])
@@ -110,22 +110,23 @@ model.to(device)
 
 
 def saveModel():
-    """Save the model as `checkpoint`."""
+    """Save the state dict of the model as `checkpoint`; SystemExit with one line if that fails."""
     save_checkpoint(model, checkpoint)
 
 
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)  # 0.001 learns too slowly
+optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)  # not 0.001: too slow
 
 
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model after its best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best.
 
-    Prints the mean losses over both sets, and the accuracy over the validation set, after each epoch.
+    Prints both mean losses and the validation accuracy after each epoch. SystemExit with one line if
+    the checkpoint cannot be saved.
     """
     best_accuracy = -1.0  # below 0: the first epoch is saved even if it gets nothing right
     check_writable(checkpoint)
@@ -137,9 +138,9 @@ def train(num_epochs):
         running_vall_loss = 0.0
         total = 0
 
-        model.train()  # the validation of the epoch before left evaluation mode
+        model.train()  # the validation of the last epoch has left evaluation mode on
         for inputs, outputs in train_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)
+            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is
             optimizer.zero_grad()
             predicted_outputs = model(inputs)
             train_loss = loss_fn(predicted_outputs, outputs)
@@ -176,7 +177,10 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def test():
-    """Print the accuracy of the saved model over the test set in percent."""
+    """Print the accuracy of the saved model over the test set in percent.
+
+    SystemExit with one line if there is no such checkpoint.
+    """
     model = Network(input_size, output_size).to(device)
     load_checkpoint(model, checkpoint)
     model.eval()
@@ -195,7 +199,10 @@ def test():
 
 
 def test_species():
-    """Print the accuracy of the saved model over each species of the test set in percent."""
+    """Print the accuracy of the saved model over each species of the test set in percent.
+
+    SystemExit with one line if there is no such checkpoint.
+    """
     model = Network(input_size, output_size).to(device)
     load_checkpoint(model, checkpoint)
     model.eval()
@@ -211,7 +218,8 @@ def test_species():
                 labels_total[label] += 1
 
     for name, correct, total in zip(labels, labels_correct, labels_total):
-        print("Accuracy to predict %5s :" % name, "%2d %%" % (100 * correct / total) if total else "no flowers")
+        accuracy = "%2d %%" % (100 * correct / total) if total else "no flowers"
+        print("Accuracy to predict %5s :" % name, accuracy)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script.
+"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script, under its headings.
 
 Start it with `python PyTorchTraining.py` or F5. The first run downloads CIFAR-10 (170 MB) to ./data.
 The best model is saved as ./myFirstModel.pth.
@@ -16,8 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
 from torch.optim import Adam
-from torch.utils.data import (BatchSampler, DataLoader, RandomSampler, SequentialSampler,
-                              TensorDataset)
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 from torchvision.datasets import CIFAR10
 
 from common import check_writable, end_quietly, get_device, load_checkpoint, save_checkpoint
@@ -32,18 +31,19 @@ checkpoint = "./myFirstModel.pth"
 # --- Prepare the data ---
 
 def to_floats(batch):
-    """Return the batch (images, labels) with its images, bytes, as floats from -1 to 1.
+    """Return the batch (images, labels) with its images, bytes from 0 to 255, as floats from -1 to 1.
 
-    Bit for bit what ToTensor() and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) make of them.
+    The values are those of ToTensor() and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), bit for bit.
     """
     images, labels = batch
     return images / 127.5 - 1, labels
 
 
 def load_data(dummy=False):
-    """Set train_loader and test_loader: batches of images (10, 3, 32, 32) and labels (10).
+    """Make train_loader and test_loader: batches of images (10, 3, 32, 32) and labels (10,).
 
-    With `dummy`, set synthetic images and another checkpoint. SystemExit if CIFAR-10 cannot be had.
+    With `dummy` the images are synthetic and the checkpoint is another file. SystemExit with one line
+    if CIFAR-10 cannot be had.
     """
     global train_set, train_loader, test_set, test_loader, checkpoint
     if dummy:
@@ -63,21 +63,21 @@ def load_data(dummy=False):
             sys.exit(f"CIFAR-10 can neither be read from ./data nor downloaded: {error}. Delete "
                      f"./data/{CIFAR10.base_folder} if it is there, put a copy of {CIFAR10.filename} "
                      f"(MD5 {CIFAR10.tgz_md5}) into ./data, or run with --dummy, which needs none.")
-        # CIFAR10 holds all images as bytes; a batch is one indexing operation on this view of them
+        # CIFAR10 has all images in memory, as bytes; these sets are views of them, not copies
         train_set, test_set = (TensorDataset(torch.from_numpy(part.data).permute(0, 3, 1, 2),
-                                             torch.tensor(part.targets))
-                               for part in (train_set, test_set))
+                                             torch.tensor(part.targets)) for part in (train_set, test_set))
 
-    train_loader = DataLoader(train_set, batch_size=None, collate_fn=to_floats, sampler=BatchSampler(
-        RandomSampler(train_set), batch_size, drop_last=False))
+    # batch_size=None: a sampler gives the ten indices of a batch, so that it is taken in one operation
+    train_batches = BatchSampler(RandomSampler(train_set), batch_size, drop_last=False)
+    train_loader = DataLoader(train_set, sampler=train_batches, batch_size=None, collate_fn=to_floats)
     print("The number of images in a training set is: ", len(train_set))
-    test_loader = DataLoader(test_set, batch_size=None, collate_fn=to_floats, sampler=BatchSampler(
-        SequentialSampler(test_set), batch_size, drop_last=False))
+    test_batches = BatchSampler(SequentialSampler(test_set), batch_size, drop_last=False)
+    test_loader = DataLoader(test_set, sampler=test_batches, batch_size=None, collate_fn=to_floats)
     print("The number of images in a test set is: ", len(test_set))
     print("The number of batches per epoch is: ", len(train_loader))
 
 
-if __name__ == "__main__":  # not when this file is imported: that loads nothing
+if __name__ == "__main__":  # a file that imports this one loads nothing
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=5, metavar="N",
                         help="number of passes through the training set (default: 5)")
@@ -87,7 +87,7 @@ if __name__ == "__main__":  # not when this file is imported: that loads nothing
     if options.epochs < 1:
         parser.error("argument --epochs: must be 1 or more")
     end_quietly()
-    socket.setdefaulttimeout(60)  # seconds; a host that stops answering is an error, not a long wait
+    socket.setdefaulttimeout(60)  # seconds: a host that stops answering is an error
     load_data(options.dummy)
 
 
@@ -127,26 +127,26 @@ model = Network()
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: the same, faster
+optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: one operation
 
 
 # --- Train the model on the training data ---
 
 def saveModel():
-    """Save the model as `checkpoint`."""
+    """Save the state dict of the model as `checkpoint`; SystemExit with one line if that fails."""
     save_checkpoint(model, checkpoint)
 
 
 def testAccuracy():
-    """Return the accuracy over the whole test set in percent; leave the model in evaluation mode."""
+    """Return the accuracy over the whole test set in percent. Evaluation mode stays on."""
     model.eval()
     accuracy = 0.0
     total = 0.0
-    device = next(model.parameters()).device
+    device = next(model.parameters()).device  # the model's own, whether there is a GPU or not
 
     with torch.no_grad():
         batches = iter(test_loader)
-        while group := list(islice(batches, 20)):  # 20 batches as one: faster, and the same result
+        while group := list(islice(batches, 20)):  # 20 batches at once take half the time of 20
             images, labels = (torch.cat(parts) for parts in zip(*group))
             outputs = model(images.to(device))
             # the class with the highest score is the prediction
@@ -154,14 +154,14 @@ def testAccuracy():
             total += labels.size(0)
             accuracy += (predicted == labels.to(device)).sum().item()
 
-    accuracy = 100 * accuracy / total
-    return accuracy
+    return 100 * accuracy / total
 
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model after its best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best.
 
-    Prints the mean loss of each 1,000 batches, and the test accuracy after each epoch.
+    Prints the mean loss of each 1,000 batches and the test accuracy after each epoch. SystemExit with
+    one line if the checkpoint cannot be saved.
     """
     best_accuracy = -1.0  # below 0: the first epoch is saved even if it gets nothing right
 
@@ -171,7 +171,7 @@ def train(num_epochs):
     check_writable(checkpoint)
 
     for epoch in range(num_epochs):
-        model.train()  # testAccuracy() leaves evaluation mode, in which BatchNorm does not learn
+        model.train()  # testAccuracy() has left evaluation mode on, in which BatchNorm does not learn
         running_loss = torch.zeros((), dtype=torch.float64, device=device)
 
         for i, (images, labels) in enumerate(train_loader, 0):
@@ -184,7 +184,7 @@ def train(num_epochs):
             loss.backward()
             optimizer.step()
 
-            running_loss += loss.detach()  # read only to be printed: a GPU would wait for each reading
+            running_loss += loss.detach()  # not item(), which makes the CPU wait for a GPU each time
             if i % 1000 == 999:
                 print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss.item() / 1000))
                 running_loss.zero_()
@@ -200,15 +200,15 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def imageshow(img):
-    """Show a picture, (3, height, width) from -1 to 1; without a display save it as ./testBatch.png."""
+    """Show the picture `img`, (3, height, width) from -1 to 1, or save it where there is no display."""
     img = img / 2 + 0.5
     npimg = np.transpose(img.numpy(), (1, 2, 0))
     try:
         plt.imshow(npimg)
-    except ImportError:  # Matplotlib is set to a kind of window that cannot be had here
+    except ImportError:  # Matplotlib is set up for windows, but there are none here
         plt.switch_backend("agg")
         plt.imshow(npimg)
-    if plt.get_backend().lower() == "agg":  # Matplotlib's own choice where there is no display
+    if plt.get_backend().lower() == "agg":  # its own choice where there is no display
         plt.savefig("./testBatch.png")
         print("There is no display: the picture is saved as ./testBatch.png")
     else:
@@ -221,7 +221,7 @@ def testBatch():
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
-    model.eval()  # else the prediction of an image depends on its neighbours in the batch
+    model.eval()  # in training mode a prediction depends on the other images of the batch
     with torch.no_grad():
         outputs = model(images.to(next(model.parameters()).device))
     _, predicted = torch.max(outputs, 1)
@@ -233,7 +233,7 @@ def testClassess():
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
     device = next(model.parameters()).device
-    model.eval()
+    model.eval()  # as in testBatch()
     with torch.no_grad():
         for images, labels in test_loader:
             _, predicted = torch.max(model(images.to(device)), 1)
@@ -248,8 +248,8 @@ def testClassess():
 if __name__ == "__main__":
     train(options.epochs)
     print("Finished Training")
-    print("The test accuracy over the whole test set is %d %%" % testAccuracy())
+    print("The test accuracy over the whole test set is %d %%" % testAccuracy())  # of the last epoch
 
-    load_checkpoint(model, checkpoint)  # the best epoch; until here, `model` is that of the last one
+    load_checkpoint(model, checkpoint)  # of the best epoch
     testBatch()
     testClassess()

@@ -21,7 +21,7 @@ def check_writable(path):
         Path(f"{path}.tmp").touch()
         Path(f"{path}.tmp").unlink()
     except OSError as error:
-        sys.exit(f"{path} cannot be saved: {error.strerror}. Run the script where you can write.")
+        sys.exit(f"{path} cannot be saved: {error.strerror}. Start the script where you can write.")
 
 
 def save_checkpoint(model, path):
@@ -33,39 +33,39 @@ def save_checkpoint(model, path):
         with temporary.open("wb") as file:
             file.write(state.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # on the disk before it gets its name: the power may fail
-        temporary.replace(path)  # in one move, so that `path` is whole at every moment
+            os.fsync(file.fileno())  # on the disk before it gets its name, in case the power fails
+        temporary.replace(path)  # one move: at every moment `path` is whole, the old file or the new
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        sys.exit(f"{path} cannot be saved: {error.strerror}. The file that was there is as it was.")
+        sys.exit(f"{path} cannot be saved: {error.strerror}. A file that was there is as it was.")
     saved = path
 
 
 def load_checkpoint(model, path):
-    """Load the file `path`, saved on any device, into `model`; nothing in it is run as code.
+    """Load the state dict in the file `path`, saved on any device, into `model`, on any device.
 
-    Raise SystemExit with one line if it is missing, damaged or of another network.
+    No code in the file is run. SystemExit with one line if it is missing, damaged or of another network.
     """
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # which one depends on the damage
-        fault = "does not exist" if isinstance(error, FileNotFoundError) else (
-            f"is damaged or of another network ({type(error).__name__})")
+    except Exception as error:  # of a kind that depends on the damage
+        missing = isinstance(error, FileNotFoundError)
+        fault = "does not exist" if missing else f"is damaged or of another network ({type(error).__name__})"
         sys.exit(f"{path} {fault}. Train first: run the script with its call of train().")
 
 
 def end_quietly():
-    """From here on, end on Ctrl-C or a closed pipe (`| head`) without a traceback."""
+    """From here on, Ctrl-C (exit status 130) and a closed pipe (1) end the script without a traceback."""
     def hook(kind, error, trace):
         if kind is KeyboardInterrupt:
-            print("Stopped.", f"The best checkpoint so far is {saved}." if saved
-                  else "No checkpoint was saved yet.", file=sys.stderr)
+            best = f"The best checkpoint so far is {saved}." if saved else "No checkpoint was saved yet."
+            print("Stopped.", best, file=sys.stderr)
             sys.exit(130)
         if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EINVAL) and not error.filename:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not yet written
             sys.exit(1)
         sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = hook
-    if hasattr(sys.stdout, "reconfigure"):
+    if hasattr(sys.stdout, "reconfigure"):  # not in IDLE
         sys.stdout.reconfigure(line_buffering=True)
