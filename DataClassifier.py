@@ -35,7 +35,7 @@ labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
 try:
-    header, *rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines())) or [[]]
+    header, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines())) or [[]]
     if "Iris_Type" not in header:
         raise ValueError("line 1 is not the header")
 except (OSError, ValueError, csv.Error) as error:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+import torch
+from conftest import ROOT, same
 
 ENVIRONMENT = {name: value for name, value in os.environ.items()
-               if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
+               if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "PYTHONUNBUFFERED")}
 ENVIRONMENT["PYTHONIOENCODING"] = "ascii"  # a character that is not ASCII is an error
 ENVIRONMENT["OMP_NUM_THREADS"] = "1"  # so that two runs at a time do not wait for each other
 
@@ -52,6 +53,8 @@ def test_dummy_images_twice_the_same(empty_folder):
     runs = [start(ROOT / "PyTorchTraining.py", "--dummy", "--epochs", "2", cwd=folder) for folder in folders]
     first, second = map(finish, runs)
     assert first == second
+    states = [torch.load(folder / "dummyModel.pth") for folder in folders]
+    assert same(*states)
     status, output, error = first
     assert (status, error) == (0, "")
     lines = [re.sub(r" *\d+ %$", "", line) for line in output.splitlines()]
@@ -84,8 +87,8 @@ def test_ctrl_c_says_where_the_best_checkpoint_is(empty_folder):
 
 def test_a_closed_pipe_is_no_traceback():
     processes = start(ROOT / "DataClassifier.py"), start("-u", ROOT / "DataClassifier.py")
+    processes[1].stdout.readline()
     for process in processes:
-        process.stdout.readline()
         process.stdout.close()
     for process in processes:
         with process.stderr:
