@@ -30,17 +30,18 @@ if __name__ == "__main__":
 
 # --- Prepare the data ---
 
-path = Path(__file__).parent / "data" / "iris.csv"  # beside this file, wherever it is started
+# the tutorial's Excel table as text, which needs no pandas; beside this file, wherever it is started
+path = Path(__file__).parent / "data" / "iris.csv"
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
 try:
-    header, *rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines())) or [[]]
-    if "Iris_Type" not in header:
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    if not rows or "Iris_Type" not in rows[0]:
         raise ValueError("line 1 is not the header")
 except (OSError, ValueError, csv.Error) as error:
     sys.exit(f"{path} is not the Iris table: {error}. Copy it from the repository again.")
-for line, row in enumerate(rows, start=2):
+for line, row in enumerate(rows[1:], start=2):
     if row:  # blank lines do not count
         try:
             _, *lengths, species = row
