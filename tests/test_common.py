@@ -158,7 +158,7 @@ fill(-1.0)
 save_checkpoint(model, "model.pth")
 random.seed(0)
 seen = set()
-for _ in range(40):
+for _ in range(30):
     child = os.fork()
     if child == 0:
         for value in range(10**9):

@@ -124,22 +124,20 @@ def test_without_training_the_scripts_say_to_train_first(empty_folder):
         assert error.count("\n") == 1
 
 
-def test_a_faulty_table_from_outside(empty_folder):
+def test_bad_data_is_one_line_and_status_1(empty_folder, monkeypatch):
     for name in ("DataClassifier.py", "common.py"):
         (empty_folder / name).write_bytes((ROOT / name).read_bytes())
     (empty_folder / "data").mkdir()
     (empty_folder / "data" / "iris.csv").write_text(
         (ROOT / "data" / "iris.csv").read_text().replace("51,7.0,3.2", "51,,3.2"))
-    status, _, error = finish(start("DataClassifier.py"))
-    assert status == 1 and "iris.csv, line 52: " in error and error.count("\n") == 1
-
-
-def test_no_network_from_outside(empty_folder, monkeypatch):
-    monkeypatch.setitem(ENVIRONMENT, "https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setitem(ENVIRONMENT, "http_proxy", "http://127.0.0.1:9")
-    status, output, error = finish(start(ROOT / "PyTorchTraining.py"))
-    assert (status, output) == (1, "")
-    assert error.startswith("CIFAR-10 can neither") and "refused" in error and error.count("\n") == 1
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setitem(ENVIRONMENT, proxy, "http://127.0.0.1:9")  # no network
+    iris, image = start("DataClassifier.py"), start(ROOT / "PyTorchTraining.py")
+    status, output, error = finish(iris)
+    assert (status, output) == (1, "") and "iris.csv, line 52: " in error and error.count("\n") == 1
+    status, output, error = finish(image)
+    assert (status, output) == (1, "") and error.count("\n") == 1
+    assert error.startswith("CIFAR-10 can neither") and "refused" in error
 
 
 def test_imports():
