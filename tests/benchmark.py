@@ -5,7 +5,6 @@ the same shape. Both ways take turns, so that a machine that slows down slows bo
 """
 import contextlib
 import io
-import os
 import platform
 import subprocess
 import sys
