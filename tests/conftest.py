@@ -1,4 +1,5 @@
 """Each test runs in an empty folder, with fresh models, tiny data and no display."""
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch.optim import Adam
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision import transforms
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -17,6 +19,24 @@ matplotlib.use("agg")
 import common  # noqa: E402
 import DataClassifier  # noqa: E402
 import PyTorchTraining  # noqa: E402
+
+TRAINING, TESTING = (True, True), (False, False)  # what modes() notes: training mode, gradients on
+TUTORIAL_TRANSFORM = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
+
+
+class Hostile:
+    """Leaves a file behind when it is unpickled."""
+
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def copy_scripts(folder):
+    """Copy the scripts, common.py and data/iris.csv into `folder`, to be changed there."""
+    for name in ("PyTorchTraining.py", "DataClassifier.py", "common.py"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / "iris.csv", folder / "data")
 
 
 @pytest.fixture(autouse=True)

@@ -1,28 +1,25 @@
 """The Iris classifier, function by function, and what it says of a faulty data/iris.csv."""
 import csv
 import runpy
-import shutil
 import sys
 
 import pytest
 import torch
-from conftest import ROOT, modes, same, snapshot
+from conftest import ROOT, TESTING, TRAINING, copy_scripts, modes, same, snapshot
 from torch.utils.data import DataLoader, TensorDataset
 
-TRAINING, TESTING = (True, True), (False, False)
 TABLE = (ROOT / "data" / "iris.csv").read_text()
 
 
 @pytest.fixture
 def run(empty_folder, monkeypatch):
-    """Return a function that runs a copy of the script on a table (text or bytes) and returns its globals."""
+    """Return a function that runs a copy of the script on a table (text, bytes or None) and returns its globals."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    shutil.copy(ROOT / "DataClassifier.py", empty_folder)
-    (empty_folder / "data").mkdir()
+    copy_scripts(empty_folder)
 
     def start(table, *arguments, name="DataClassifier"):
-        if table is not None:
-            (empty_folder / "data" / "iris.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+        file = empty_folder / "data" / "iris.csv"
+        file.unlink() if table is None else file.write_bytes(table if isinstance(table, bytes) else table.encode())
         monkeypatch.setattr(sys, "argv", ["DataClassifier.py", *arguments])
         return runpy.run_path(str(empty_folder / "DataClassifier.py"), run_name=name)
 

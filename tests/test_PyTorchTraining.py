@@ -6,13 +6,10 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from conftest import modes, same, snapshot
+from conftest import TESTING, TRAINING, TUTORIAL_TRANSFORM, modes, same, snapshot
 from PIL import Image
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision import transforms
-
-TRAINING, TESTING = (True, True), (False, False)
 
 
 class TutorialNetwork(nn.Module):
@@ -72,8 +69,7 @@ def test_checkpoints_go_both_ways(image):
 def test_to_floats_is_totensor_and_normalize_to_the_bit(image):
     pixels = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     pixels.view(-1)[:256] = torch.arange(256)  # every value
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-    expected = torch.stack([transform(Image.fromarray(picture)) for picture in pixels.numpy()])
+    expected = torch.stack([TUTORIAL_TRANSFORM(Image.fromarray(picture)) for picture in pixels.numpy()])
     floats, labels = image.to_floats((pixels.permute(0, 3, 1, 2), torch.tensor([7, 8, 9])))
     assert floats.dtype == torch.float32 and torch.equal(floats, expected)
     assert labels.tolist() == [7, 8, 9]

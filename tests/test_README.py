@@ -9,7 +9,7 @@ import PyTorchTraining
 import common
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, copy_scripts
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {"PyTorchTraining.py": PyTorchTraining, "DataClassifier.py": DataClassifier, "common.py": common}
@@ -111,9 +111,8 @@ def test_onnx_block_beside_the_script(export, image, iris):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_onnx_block_pasted_under_the_script(export, monkeypatch, empty_folder):
     block, script, check = export
-    pasted = (ROOT / script).read_text() + re.sub("^from .*\n", "", block, flags=re.M)
-    (empty_folder / script).write_text(pasted)
-    (empty_folder / "data").mkdir()
-    (empty_folder / "data" / "iris.csv").write_bytes((ROOT / "data" / "iris.csv").read_bytes())
+    copy_scripts(empty_folder)
+    with (empty_folder / script).open("a") as file:
+        file.write(re.sub("^from .*\n", "", block, flags=re.M))
     monkeypatch.setattr(sys, "argv", [script, "--epochs", "1"] + ["--dummy"] * (script == "PyTorchTraining.py"))
     check(runpy.run_path(str(empty_folder / script), run_name="__main__")["model"])

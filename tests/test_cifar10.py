@@ -11,18 +11,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from conftest import TUTORIAL_TRANSFORM, Hostile
 from torch.utils.data import DataLoader
-from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 FILES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-
-
-class Hostile:
-    """Leaves a file behind when it is unpickled."""
-
-    def __reduce__(self):
-        return open, ("executed", "w")
 
 
 @pytest.fixture
@@ -101,9 +94,8 @@ def test_loads_what_the_tutorial_loads(image, archive, serve, capsys):
     assert capsys.readouterr().out.endswith("The number of images in a training set is:  15\n"
                                             "The number of images in a test set is:  3\n"
                                             "The number of batches per epoch is:  2\n")
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
     for train, loader in ((True, image.train_loader), (False, image.test_loader)):
-        theirs = DataLoader(CIFAR10("./data", train, transform), batch_size=10, shuffle=train)
+        theirs = DataLoader(CIFAR10("./data", train, TUTORIAL_TRANSFORM), batch_size=10, shuffle=train)
         torch.manual_seed(1)
         expected = list(theirs)
         torch.manual_seed(1)  # the same shuffle, too

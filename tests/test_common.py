@@ -8,14 +8,7 @@ from pathlib import Path
 import common
 import pytest
 import torch
-from conftest import ROOT, same, snapshot
-
-
-class Hostile:
-    """Leaves a file behind when it is unpickled."""
-
-    def __reduce__(self):
-        return open, ("executed", "w")
+from conftest import ROOT, Hostile, same, snapshot
 
 
 @pytest.fixture

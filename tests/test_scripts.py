@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, same
+from conftest import ROOT, copy_scripts, same
 
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "PYTHONUNBUFFERED")}
@@ -110,13 +110,11 @@ def test_usage_error(script, epochs, monkeypatch, capsys, empty_folder):
 
 def test_without_training_the_scripts_say_to_train_first(empty_folder):
     """As the tutorial's next page wants it: with the call of train() commented out."""
+    copy_scripts(empty_folder)
     for script in ("PyTorchTraining.py", "DataClassifier.py"):
         text = (ROOT / script).read_text()
         assert len(re.findall(r"^    train\(", text, re.M)) == 1
         (empty_folder / script).write_text(re.sub(r"^    train\(", "    #train(", text, flags=re.M))
-    (empty_folder / "data").mkdir()
-    (empty_folder / "data" / "iris.csv").write_bytes((ROOT / "data" / "iris.csv").read_bytes())
-    (empty_folder / "common.py").write_bytes((ROOT / "common.py").read_bytes())
     processes = start("PyTorchTraining.py", "--dummy"), start("DataClassifier.py")
     for process, checkpoint in zip(processes, ("./dummyModel.pth", "./NetModel.pth")):
         status, _, error = finish(process)
@@ -125,14 +123,12 @@ def test_without_training_the_scripts_say_to_train_first(empty_folder):
 
 
 def test_bad_data_is_one_line_and_status_1(empty_folder, monkeypatch):
-    for name in ("DataClassifier.py", "common.py"):
-        (empty_folder / name).write_bytes((ROOT / name).read_bytes())
-    (empty_folder / "data").mkdir()
-    (empty_folder / "data" / "iris.csv").write_text(
-        (ROOT / "data" / "iris.csv").read_text().replace("51,7.0,3.2", "51,,3.2"))
+    copy_scripts(empty_folder)
+    table = empty_folder / "data" / "iris.csv"
+    table.write_text(table.read_text().replace("51,7.0,3.2", "51,,3.2"))
     for proxy in ("http_proxy", "https_proxy"):
         monkeypatch.setitem(ENVIRONMENT, proxy, "http://127.0.0.1:9")  # no network
-    iris, image = start("DataClassifier.py"), start(ROOT / "PyTorchTraining.py")
+    iris, image = start("DataClassifier.py"), start("PyTorchTraining.py")
     status, output, error = finish(iris)
     assert (status, output) == (1, "") and "iris.csv, line 52: " in error and error.count("\n") == 1
     status, output, error = finish(image)
