@@ -61,7 +61,9 @@ def end_quietly():
             best = f"The best checkpoint so far is {saved}." if saved else "No checkpoint was saved yet."
             print("Stopped.", best, file=sys.stderr)
             sys.exit(130)
-        if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EINVAL) and not error.filename:
+        windows_pipe = (os.name == "nt" and isinstance(error, OSError)
+                        and error.errno == errno.EINVAL and not error.filename)
+        if isinstance(error, BrokenPipeError) or windows_pipe:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not yet written
             sys.exit(1)
         sys.__excepthook__(kind, error, trace)

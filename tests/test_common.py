@@ -1,4 +1,5 @@
 """Checkpoints: both ways, damaged, hostile, from a GPU, and through kills and full disks."""
+import errno
 import io
 import os
 import subprocess
@@ -132,6 +133,19 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_epoch(script,
 def test_nothing_is_left_by_the_check(empty_folder):
     common.check_writable("./model.pth")
     assert not os.listdir(empty_folder)
+
+
+@pytest.mark.parametrize("error", [ValueError("a programming error"), OSError(errno.EINVAL, "Invalid argument")])
+@pytest.mark.skipif(os.name == "nt", reason="there EINVAL is also a closed pipe")
+def test_other_errors_keep_their_traceback(error, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    common.end_quietly()
+    try:
+        raise error
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback") and str(error) in lines[-1]
 
 
 KILLS = """
