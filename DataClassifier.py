@@ -13,49 +13,55 @@ import torch.nn.functional as F
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from common import check_writable, end_quietly, get_device, load_checkpoint, save_checkpoint
+from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run; change or delete it to see others
-checkpoint = "./NetModel.pth"
+torch.manual_seed(0)  # the same start at every run; the option --seed chooses another
+path = "./NetModel.pth"
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
     parser.add_argument("--epochs", type=int, default=10, metavar="N",
                         help="number of passes through the training set (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="start of the random numbers: another seed, another run (default: 0)")
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error("argument --epochs: must be 1 or more")
-    end_quietly()
+    if not 0 <= options.seed < 2**32:
+        parser.error("argument --seed: must be from 0 to 4294967295")
+    torch.manual_seed(options.seed)
 
 
 # --- Prepare the data ---
 
-# the tutorial's Excel table as text, which needs no pandas; beside this file, wherever it is started
-path = Path(__file__).parent / "data" / "iris.csv"
+# the tutorial reads an Excel table with pandas; this is the same table as text, which needs no pandas
+table = Path(__file__).parent / "data" / "iris.csv"
+columns = ["#", "sepal length in cm", "sepal width in cm", "petal length in cm", "petal width in cm", "Iris_Type"]
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
 try:
-    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    if not rows or "Iris_Type" not in rows[0]:
-        raise ValueError("line 1 is not the header")
-except (OSError, ValueError, csv.Error) as error:
-    sys.exit(f"{path} is not the Iris table: {error}. Copy it from the repository again.")
-for line, row in enumerate(rows[1:], start=2):
-    if row:  # blank lines do not count
-        try:
-            _, *lengths, species = row
-            lengths = [float(length) for length in lengths]
-            if len(lengths) != 4 or not all(abs(length) < 1000 for length in lengths):  # nan fails, too
+    # a wrong byte or quote stays in its cell, so that the line of the error is the right one
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file, restval="", quoting=csv.QUOTE_NONE)
+        row = rows.fieldnames or []
+        if sorted(row) != sorted(columns):
+            raise ValueError
+        for row in rows:
+            lengths = [float(row[column]) for column in columns[1:5]]
+            if None in row or not all(0 < length < 1000 for length in lengths):  # too many cells; nan fails, too
                 raise ValueError
             input.append(lengths)
-            output.append(labels[species])
-        except (ValueError, KeyError):
-            sys.exit(f"{path}, line {line}: expected a number, four lengths in cm and one of "
-                     f"{', '.join(labels)}, not {','.join(row)[:80]!a}. Mend this line.")
+            output.append(labels[row["Iris_Type"]])
+except (OSError, csv.Error) as error:
+    sys.exit(f"{table} cannot be read: {error}. Copy it from the repository again.")
+except (ValueError, KeyError):
+    sys.exit(f"{table}, line {rows.line_num}: expected the columns {', '.join(columns)}, with lengths from 0 to "
+             f"1000 and one of {', '.join(labels)}; found {row!a:.200}. Correct this line.")
 if len(input) < 5:
-    sys.exit(f"{path} has {len(input)} flowers. Add some: training and tests need at least 5.")
+    sys.exit(f"{table} has {len(input)} flowers. Add some: training and tests need at least 5.")
 
+# the tutorial prints "balanced" for every table, and the first rows
 balance = [output.count(label) for label in labels.values()]
 print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
       "and has the following values to predict:")
@@ -111,42 +117,41 @@ model.to(device)
 
 
 def saveModel():
-    """Save the state dict of the model as `checkpoint`; SystemExit with one line if that fails."""
-    save_checkpoint(model, checkpoint)
+    """Save the state dict of the model as the file `path`."""
+    save_checkpoint(model, path)
 
 
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)  # not 0.001: too slow
+# the tutorial has 0.001 here in place of learning_rate, which learns too little in 10 epochs
+optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Prints both mean losses and the validation accuracy after each epoch. SystemExit with one line if
-    the checkpoint cannot be saved.
+    Prints both mean losses and the validation accuracy after each epoch.
     """
-    best_accuracy = -1.0  # below 0: the first epoch is saved even if it gets nothing right
-    check_writable(checkpoint)
+    best_accuracy = -1.0  # the tutorial's 0.0 saves nothing if nothing is right, and tests an older file
 
-    print("Begin training...")
+    print("Begin training...", flush=True)
     for epoch in range(1, num_epochs + 1):
         running_train_loss = 0.0
         running_accuracy = 0.0
         running_vall_loss = 0.0
         total = 0
 
-        model.train()  # the validation of the last epoch has left evaluation mode on
+        model.train()  # the tutorial has no such line: it trains in evaluation mode from epoch 2 on
         for inputs, outputs in train_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is
-            optimizer.zero_grad()
-            predicted_outputs = model(inputs)
-            train_loss = loss_fn(predicted_outputs, outputs)
-            train_loss.backward()
-            optimizer.step()
+            inputs, outputs = inputs.to(device), outputs.to(device)  # the tutorial crashes on a GPU without this
+            optimizer.zero_grad()                          # set the gradients of the last batch to zero
+            predicted_outputs = model(inputs)              # predict: three scores for each flower
+            train_loss = loss_fn(predicted_outputs, outputs)  # how far the scores are from the real species
+            train_loss.backward()                          # find the gradient of the loss for each weight
+            optimizer.step()                               # adjust each weight a little against its gradient
             running_train_loss += train_loss.item()
 
         train_loss_value = running_train_loss / len(train_loader)
@@ -172,18 +177,15 @@ def train(num_epochs):
             best_accuracy = accuracy
 
         print("Completed training batch", epoch, "Training Loss is: %.4f" % train_loss_value,
-              "Validation Loss is: %.4f" % val_loss_value, "Accuracy is %d %%" % accuracy)
+              "Validation Loss is: %.4f" % val_loss_value, "Accuracy is %d %%" % accuracy, flush=True)
 
 
 # --- Test the model on the test data ---
 
 def test():
-    """Print the accuracy of the saved model over the test set in percent.
-
-    SystemExit with one line if there is no such checkpoint.
-    """
+    """Print the accuracy of the saved model over the test set in percent."""
     model = Network(input_size, output_size).to(device)
-    load_checkpoint(model, checkpoint)
+    load_checkpoint(model, path)
     model.eval()
 
     running_accuracy = 0
@@ -200,12 +202,9 @@ def test():
 
 
 def test_species():
-    """Print the accuracy of the saved model over each species of the test set in percent.
-
-    SystemExit with one line if there is no such checkpoint.
-    """
+    """Print the accuracy of the saved model over each species of the test set in percent."""
     model = Network(input_size, output_size).to(device)
-    load_checkpoint(model, checkpoint)
+    load_checkpoint(model, path)
     model.eval()
 
     labels_correct = [0] * len(labels)
@@ -214,6 +213,7 @@ def test_species():
         for inputs, outputs in test_loader:
             inputs, outputs = inputs.to(device), outputs.to(device)
             _, predicted = torch.max(model(inputs), 1)
+            # the tutorial counts one flower here: a batch may have more
             for label, correct in zip(outputs.tolist(), (predicted == outputs).tolist()):
                 labels_correct[label] += correct
                 labels_total[label] += 1
@@ -225,7 +225,12 @@ def test_species():
 
 if __name__ == "__main__":
     num_epochs = options.epochs
-    train(num_epochs)
+    try:
+        train(num_epochs)
+    except KeyboardInterrupt:
+        print(f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.", file=sys.stderr)
+        sys.exit(130)
     print("Finished Training\n")
     test()
     test_species()
+    print("The best model is saved as", path)

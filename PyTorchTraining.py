@@ -7,7 +7,6 @@ import argparse
 import http.client
 import socket
 import sys
-from itertools import islice
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,79 +15,72 @@ import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
 from torch.optim import Adam
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import CIFAR10
 
-from common import check_writable, end_quietly, get_device, load_checkpoint, save_checkpoint
+from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run; change or delete it to see others
-batch_size = 10
-number_of_labels = 10
-classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-checkpoint = "./myFirstModel.pth"
+torch.manual_seed(0)  # the same start at every run; the option --seed chooses another
+path = "./myFirstModel.pth"
 
 
 # --- Prepare the data ---
 
-def to_floats(batch):
-    """Return the batch (images, labels) with its images, bytes from 0 to 255, as floats from -1 to 1.
-
-    The values are those of ToTensor() and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), bit for bit.
-    """
-    images, labels = batch
-    return images / 127.5 - 1, labels
+batch_size = 10
+number_of_labels = 10
+classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load_data(dummy=False):
-    """Make train_loader and test_loader: batches of images (10, 3, 32, 32) and labels (10,).
+class FastCIFAR10(CIFAR10):
+    def __getitem__(self, index):
+        """Return image number `index`, (3, 32, 32) from -1 to 1, and its label.
 
-    With `dummy` the images are synthetic and the checkpoint is another file. SystemExit with one line
-    if CIFAR-10 cannot be had.
-    """
-    global train_set, train_loader, test_set, test_loader, checkpoint
-    if dummy:
-        checkpoint = "./dummyModel.pth"
-        random = torch.Generator().manual_seed(0)
-        patterns = torch.randint(80, 177, (number_of_labels, 3, 32, 32), generator=random)
-        noise = torch.randint(-128, 129, (1200, 3, 32, 32), generator=random)
-        labels = torch.arange(1200) % number_of_labels
-        images = (patterns[labels] + noise).clamp(0, 255).byte()
-        train_set = TensorDataset(images[:1000], labels[:1000])
-        test_set = TensorDataset(images[1000:], labels[1000:])
-    else:
-        try:
-            train_set = CIFAR10("./data", train=True, download=True)
-            test_set = CIFAR10("./data", train=False)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            sys.exit(f"CIFAR-10 can neither be read from ./data nor downloaded: {error}. Delete "
-                     f"./data/{CIFAR10.base_folder} if it is there, put a copy of {CIFAR10.filename} "
-                     f"(MD5 {CIFAR10.tgz_md5}) into ./data, or run with --dummy, which needs none.")
-        # CIFAR10 has all images in memory, as bytes; these sets are views of them, not copies
-        train_set, test_set = (TensorDataset(torch.from_numpy(part.data).permute(0, 3, 1, 2),
-                                             torch.tensor(part.targets)) for part in (train_set, test_set))
-
-    # batch_size=None: a sampler gives the ten indices of a batch, so that it is taken in one operation
-    train_batches = BatchSampler(RandomSampler(train_set), batch_size, drop_last=False)
-    train_loader = DataLoader(train_set, sampler=train_batches, batch_size=None, collate_fn=to_floats)
-    print("The number of images in a training set is: ", len(train_set))
-    test_batches = BatchSampler(SequentialSampler(test_set), batch_size, drop_last=False)
-    test_loader = DataLoader(test_set, sampler=test_batches, batch_size=None, collate_fn=to_floats)
-    print("The number of images in a test set is: ", len(test_set))
-    print("The number of batches per epoch is: ", len(train_loader))
+        The tutorial makes the same floats with ToTensor() and Normalize(), more slowly: through a PIL image.
+        """
+        return torch.from_numpy(self.data[index]).permute(2, 0, 1) / 127.5 - 1, self.targets[index]
 
 
-if __name__ == "__main__":  # a file that imports this one loads nothing
+if __name__ == "__main__":  # the tutorial has no such line here: importing its file loads the data
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=5, metavar="N",
                         help="number of passes through the training set (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="start of the random numbers: another seed, another run (default: 0)")
     parser.add_argument("--dummy", action="store_true",
-                        help="train on a small synthetic data set: no download, done in seconds")
+                        help="check the set-up in seconds on synthetic patterns: no download, and the model, "
+                             "saved as dummyModel.pth, knows nothing of real images")
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error("argument --epochs: must be 1 or more")
-    end_quietly()
-    socket.setdefaulttimeout(60)  # seconds: a host that stops answering is an error
-    load_data(options.dummy)
+    if not 0 <= options.seed < 2**32:
+        parser.error("argument --seed: must be from 0 to 4294967295")
+    torch.manual_seed(options.seed)
+
+    if options.dummy:
+        path = "./dummyModel.pth"  # the model of a real run stays
+        generator = torch.Generator().manual_seed(0)  # of its own, so that the seed above is left alone
+        mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors for each class
+        labels = torch.arange(1200) % number_of_labels
+        images = F.interpolate(mosaics, size=(32, 32))[labels]
+        images = (images + 0.5 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)  # with noise
+        train_set = TensorDataset(images[:1000], labels[:1000])
+        test_set = TensorDataset(images[1000:], labels[1000:])
+    else:
+        socket.setdefaulttimeout(60)  # seconds: a host that stops answering is an error
+        try:
+            train_set = FastCIFAR10(root="./data", train=True, download=True)
+            test_set = FastCIFAR10(root="./data", train=False, download=True)
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            sys.exit("The CIFAR-10 images could neither be read from ./data nor downloaded "
+                     f"({' '.join(str(error).split())[:200]}). You can run with --dummy, which needs none; "
+                     f"delete ./data/{CIFAR10.base_folder} if it is there and start again; "
+                     f"or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data yourself.")
+
+    train_loader = DataLoader(train_set, batch_size=batch_size, shuffle=True)
+    print("The number of images in a training set is: ", len(train_set))
+    test_loader = DataLoader(test_set, batch_size=batch_size, shuffle=False)
+    print("The number of images in a test set is: ", len(test_set))
+    print("The number of batches per epoch is: ", len(train_loader))
 
 
 # --- Define a Convolution Neural Network ---
@@ -127,27 +119,26 @@ model = Network()
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: one operation
+optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: the same result, faster
 
 
 # --- Train the model on the training data ---
 
 def saveModel():
-    """Save the state dict of the model as `checkpoint`; SystemExit with one line if that fails."""
-    save_checkpoint(model, checkpoint)
+    """Save the state dict of the model as the file `path`."""
+    save_checkpoint(model, path)
 
 
 def testAccuracy():
-    """Return the accuracy over the whole test set in percent. Evaluation mode stays on."""
+    """Return the accuracy over the whole test set in percent. It leaves the model in evaluation mode."""
     model.eval()
     accuracy = 0.0
     total = 0.0
-    device = next(model.parameters()).device  # the model's own, whether there is a GPU or not
+    device = get_device()
+    model.to(device)  # in the tutorial only train() does this; a model made later would stay on the CPU
 
     with torch.no_grad():
-        batches = iter(test_loader)
-        while group := list(islice(batches, 10)):  # 10 batches at once: faster, the same result
-            images, labels = (torch.cat(parts) for parts in zip(*group))
+        for images, labels in DataLoader(test_set, batch_size=100):  # the tutorial's batches of ten are slower
             outputs = model(images.to(device))
             # the class with the highest score is the prediction
             _, predicted = torch.max(outputs, 1)
@@ -158,39 +149,42 @@ def testAccuracy():
 
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Prints the mean loss of each 1,000 batches and the test accuracy after each epoch. SystemExit with
-    one line if the checkpoint cannot be saved.
+    Prints the mean loss of each 1,000 batches and the test accuracy after each epoch.
     """
-    best_accuracy = -1.0  # below 0: the first epoch is saved even if it gets nothing right
+    best_accuracy = -1.0  # the tutorial's 0.0 saves nothing if nothing is right, and tests an older file
 
     device = get_device()
-    print("The model will be running on", device, "device")
+    print("The model will be running on", device, "device", flush=True)
     model.to(device)
-    check_writable(checkpoint)
 
     for epoch in range(num_epochs):
-        model.train()  # testAccuracy() has left evaluation mode on, in which BatchNorm does not learn
-        running_loss = torch.zeros((), dtype=torch.float64, device=device)
+        model.train()  # the tutorial has no such line: testAccuracy() stops BatchNorm's learning for good
+        running_loss = 0.0
 
         for i, (images, labels) in enumerate(train_loader, 0):
             images = images.to(device)
             labels = labels.to(device)
 
+            # set the gradients of the last batch to zero: backward() adds to them
             optimizer.zero_grad()
+            # predict: ten scores for each image
             outputs = model(images)
+            # the loss is one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
+            # backpropagate: find the gradient of the loss for each weight
             loss.backward()
+            # adjust each weight a little against its gradient
             optimizer.step()
 
-            running_loss += loss.detach()  # not item(), which makes the CPU wait for a GPU each time
+            running_loss += loss.detach()  # the tutorial's item() waits for a GPU at every batch
             if i % 1000 == 999:
-                print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss.item() / 1000))
-                running_loss.zero_()
+                print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss / 1000), flush=True)
+                running_loss = 0.0
 
         accuracy = testAccuracy()
-        print("For epoch", epoch + 1, "the test accuracy over the whole test set is %d %%" % accuracy)
+        print("For epoch", epoch + 1, "the test accuracy over the whole test set is %d %%" % accuracy, flush=True)
 
         if accuracy > best_accuracy:
             saveModel()
@@ -200,15 +194,11 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def imageshow(img):
-    """Show the picture `img`, (3, height, width) from -1 to 1; without a display, save it."""
+    """Show the picture `img`, (3, height, width) from -1 to 1. Without a display, save it."""
     img = img / 2 + 0.5  # from 0 to 1, as Matplotlib takes it
-    npimg = np.transpose(img.numpy(), (1, 2, 0))
-    try:
-        plt.imshow(npimg)
-    except ImportError:  # Matplotlib is set up for windows, but there are none here
-        plt.switch_backend("agg")
-        plt.imshow(npimg)
-    if plt.get_backend().lower() == "agg":  # its own choice where there is no display
+    npimg = img.numpy()
+    plt.imshow(np.transpose(npimg, (1, 2, 0)))
+    if plt.get_backend().lower() == "agg":  # what Matplotlib chooses where there is no display
         plt.savefig("./testBatch.png")
         print("There is no display: the picture is saved as ./testBatch.png")
     else:
@@ -221,9 +211,11 @@ def testBatch():
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
-    model.eval()  # in training mode a prediction depends on the other images of the batch
+    device = get_device()
+    model.to(device)
+    model.eval()  # the tutorial has no such line: its predictions depend on the other images of the batch
     with torch.no_grad():
-        outputs = model(images.to(next(model.parameters()).device))
+        outputs = model(images.to(device))
     _, predicted = torch.max(outputs, 1)
     print("Predicted: ", " ".join("%5s" % classes[label] for label in predicted))
 
@@ -232,11 +224,13 @@ def testClassess():
     """Print the accuracy over each class of the test set in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
-    device = next(model.parameters()).device
+    device = get_device()
+    model.to(device)
     model.eval()  # as in testBatch()
     with torch.no_grad():
         for images, labels in test_loader:
             _, predicted = torch.max(model(images.to(device)), 1)
+            # the tutorial counts batch_size labels here: the last batch may have fewer
             for label, correct in zip(labels.tolist(), (predicted == labels.to(device)).tolist()):
                 class_correct[label] += correct
                 class_total[label] += 1
@@ -246,10 +240,16 @@ def testClassess():
 
 
 if __name__ == "__main__":
-    train(options.epochs)
+    try:
+        train(options.epochs)
+    except KeyboardInterrupt:
+        print(f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.", file=sys.stderr)
+        sys.exit(130)
     print("Finished Training")
-    print("The test accuracy over the whole test set is %d %%" % testAccuracy())  # of the last epoch
 
-    load_checkpoint(model, checkpoint)  # of the best epoch
+    # the tutorial loads it into a new Network(), which the optimizer does not know
+    load_checkpoint(model, path)
+    print("The best model is saved as %s; its test accuracy is %d %%" % (path, testAccuracy()))
+
     testBatch()
     testClassess()

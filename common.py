@@ -1,5 +1,7 @@
-"""What both scripts share: the device, the checkpoints, and an early end without a traceback."""
-import errno
+"""What both scripts share: the device and the checkpoints.
+
+The checkpoint helpers end the script (SystemExit, exit status 1) with one line if a file cannot be used.
+"""
 import io
 import os
 import sys
@@ -7,67 +9,39 @@ from pathlib import Path
 
 import torch
 
-saved = None  # the checkpoint that this run has written, if any
-
 
 def get_device():
-    """Return the torch.device to train on: cuda:0 if there is an NVIDIA GPU, else cpu."""
+    """Return the torch.device to train on: cuda:0 if PyTorch finds an NVIDIA GPU, else cpu."""
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
-def check_writable(path):
-    """Raise SystemExit with one line if the folder of the checkpoint `path` cannot be written."""
-    try:
-        Path(f"{path}.tmp").touch()
-        Path(f"{path}.tmp").unlink()
-    except OSError as error:
-        sys.exit(f"{path} cannot be saved: {error.strerror}. Start the script where you can write.")
-
-
 def save_checkpoint(model, path):
-    """Save the state dict of `model` as the file `path`; SystemExit with one line if that fails."""
-    global saved
-    state, temporary = io.BytesIO(), Path(f"{path}.tmp")
+    """Save the state dict of `model` as the file `path`; at every moment `path` is a whole file, old or new."""
+    state, temporary = io.BytesIO(), Path(f"{path}.{os.getpid()}.tmp")  # each run has its own temporary file
     torch.save(model.state_dict(), state)
     try:
         with temporary.open("wb") as file:
             file.write(state.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # on the disk before it gets its name, in case the power fails
-        temporary.replace(path)  # one move: at every moment `path` is whole, the old file or the new
+        temporary.replace(path)
     except OSError as error:
+        sys.exit(f"{path} cannot be saved: {error.strerror}. A file that was there is unchanged.")
+    finally:
         temporary.unlink(missing_ok=True)
-        sys.exit(f"{path} cannot be saved: {error.strerror}. A file that was there is as it was.")
-    saved = path
 
 
 def load_checkpoint(model, path):
-    """Load the state dict in the file `path`, saved on any device, into `model`, on any device.
-
-    No code in the file is run. SystemExit with one line if it is missing, damaged or of another network.
-    """
+    """Load the state dict in the file `path`, saved on any device, into `model`, on any device."""
+    advice = "Train first: PyTorchTraining.py saves myFirstModel.pth, DataClassifier.py saves NetModel.pth."
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # of a kind that depends on the damage
-        missing = isinstance(error, FileNotFoundError)
-        fault = "does not exist" if missing else f"is damaged or of another network ({type(error).__name__})"
-        sys.exit(f"{path} {fault}. Train first: run the script with its call of train().")
-
-
-def end_quietly():
-    """From here on, Ctrl-C (exit status 130) and a closed pipe (1) end the script without a traceback."""
-    def hook(kind, error, trace):
-        if kind is KeyboardInterrupt:
-            best = f"The best checkpoint so far is {saved}." if saved else "No checkpoint was saved yet."
-            print("Stopped.", best, file=sys.stderr)
-            sys.exit(130)
-        windows_pipe = (os.name == "nt" and isinstance(error, OSError)
-                        and error.errno == errno.EINVAL and not error.filename)
-        if isinstance(error, BrokenPipeError) or windows_pipe:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is not yet written
-            sys.exit(1)
-        sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = hook
-    if hasattr(sys.stdout, "reconfigure"):  # not in IDLE
-        sys.stdout.reconfigure(line_buffering=True)
+        state = io.BytesIO(Path(path).read_bytes())
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}. {advice}")
+    try:
+        model.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))  # runs no code of the file
+    except Exception as error:  # of a type that depends on the damage
+        reason = " ".join(str(error).split())[:200]
+        if not isinstance(error, (RuntimeError, TypeError)) or "weights_only" in reason:
+            reason = "it is no state dict"  # PyTorch's text is of no help here, or advises to run such code
+        sys.exit(f"{path} is damaged or of another network ({reason}). {advice}")

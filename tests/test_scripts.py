@@ -1,146 +1,134 @@
-"""Both scripts started as a user starts them: from another folder, without a display, with plain ASCII."""
+"""Both scripts as a user starts them."""
 import os
 import re
-import runpy
-import signal
+import shutil
 import subprocess
 import sys
 
+import PyTorchTraining
 import pytest
 import torch
-from conftest import ROOT, copy_scripts, same
+from conftest import ROOT, VISIBLE_GPUS, one_line
+from torch.optim import Adam
 
-ENVIRONMENT = {name: value for name, value in os.environ.items()
-               if name not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "PYTHONUNBUFFERED")}
-ENVIRONMENT["PYTHONIOENCODING"] = "ascii"  # a character that is not ASCII is an error
-ENVIRONMENT["OMP_NUM_THREADS"] = "1"  # so that two runs at a time do not wait for each other
+IMAGES, IRIS = ROOT / "PyTorchTraining.py", ROOT / "DataClassifier.py"
+SCRIPTS = pytest.mark.parametrize("script, arguments", [(IMAGES, ["--dummy"]), (IRIS, [])], ids=["images", "iris"])
 
 
-def start(*arguments, **options):
-    """Start `python ARGUMENTS` in the current folder, a new and empty one; return the Popen."""
+def start(*arguments, **variables):
+    """Start `python ARGUMENTS` in the current folder, without a display; return the Popen."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment.update(MPLBACKEND="agg" if os.name == "nt" or sys.platform == "darwin" else "", **variables)
     return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env=ENVIRONMENT, **options)
+                            text=True, env=environment)
 
 
-def finish(process):
-    """Return the exit status of `process`, its output and its error output."""
-    output, error = process.communicate(timeout=80)
-    return process.returncode, output, error
-
-
-def test_iris(empty_folder):
-    status, output, error = finish(start(ROOT / "DataClassifier.py"))
-    assert (status, error) == (0, "")
-    lines = output.splitlines()
-    epochs = [line for line in lines if re.fullmatch(
-        r"Completed training batch \d+ Training Loss is: \d\.\d{4} Validation Loss is: \d\.\d{4} Accuracy is \d+ %",
-        line)]
-    assert len(epochs) == 10
-    after = lines[lines.index("Finished Training"):]
-    assert after[1] == "" and re.fullmatch(
-        r"Accuracy of the model based on the test set of 45 inputs is: \d+ %", after[2])
-    assert [re.sub(r" *\d+ %", "", line) for line in after[3:]] == [
-        "Accuracy to predict Iris-setosa :", "Accuracy to predict Iris-versicolor :",
-        "Accuracy to predict Iris-virginica :"]
-    assert os.listdir(empty_folder) == ["NetModel.pth"]
-
-
-def test_dummy_images_twice_the_same(empty_folder):
-    folders = empty_folder / "one", empty_folder / "two"
-    for folder in folders:
-        folder.mkdir()
-        (folder / "myFirstModel.pth").write_text("of a real run")
-    runs = [start(ROOT / "PyTorchTraining.py", "--dummy", "--epochs", "2", cwd=folder) for folder in folders]
-    first, second = map(finish, runs)
-    assert first == second
-    states = [torch.load(folder / "dummyModel.pth") for folder in folders]
-    assert same(*states)
-    status, output, error = first
-    assert (status, error) == (0, "")
-    lines = [re.sub(r" *\d+ %$", "", line) for line in output.splitlines()]
-    assert lines[3] in ("The model will be running on cpu device", "The model will be running on cuda:0 device")
-    assert lines[4:10] == [
-        "For epoch 1 the test accuracy over the whole test set is",
-        "For epoch 2 the test accuracy over the whole test set is",
-        "Finished Training",
-        "The test accuracy over the whole test set is",
-        "There is no display: the picture is saved as ./testBatch.png",
-        "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck"]
-    assert re.fullmatch("Predicted: ( [ a-z]{5}){10}", lines[10])
-    assert lines[11:] == ["Accuracy of %5s :" % name for name in lines[9].split()[2:]]
-    for folder in folders:
-        assert sorted(os.listdir(folder)) == ["dummyModel.pth", "myFirstModel.pth", "testBatch.png"]
-        assert (folder / "myFirstModel.pth").read_text() == "of a real run"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
-def test_ctrl_c_says_where_the_best_checkpoint_is(empty_folder):
-    process = start(ROOT / "PyTorchTraining.py", "--dummy", "--epochs", "1000")
-    for line in process.stdout:
-        if line.startswith("For epoch 2"):
-            break
-    process.send_signal(signal.SIGINT)
-    status, _, error = finish(process)
-    assert (status, error) == (130, "Stopped. The best checkpoint so far is ./dummyModel.pth.\n")
-    assert (empty_folder / "dummyModel.pth").stat().st_size > 50326 * 4
-
-
-def test_a_closed_pipe_is_no_traceback():
-    processes = start(ROOT / "DataClassifier.py"), start("-u", ROOT / "DataClassifier.py")
-    processes[1].stdout.readline()
+def outputs(processes):
+    """Return the output of each process; check that it ends with status 0 and no word of error."""
+    texts = []
     for process in processes:
-        process.stdout.close()
-    for process in processes:
-        with process.stderr:
-            assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 1
+        text, error = process.communicate(timeout=80)
+        assert (process.returncode, error) == (0, "")
+        texts.append(text)
+    return texts
 
 
-@pytest.mark.parametrize("script", ["PyTorchTraining.py", "DataClassifier.py"])
-@pytest.mark.parametrize("epochs", ["0", "-1", "x", "1.5"])
-def test_usage_error(script, epochs, monkeypatch, capsys, empty_folder):
-    monkeypatch.setattr(sys, "argv", [script, "--epochs", epochs])
+def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_ascii(folder):
+    (folder / "myFirstModel.pth").write_text("of a real run")
+    settings = {"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}  # one each: they run side by side
+    iris, images = outputs([start(IRIS, **settings), start(IMAGES, "--dummy", "--epochs", "1", **settings)])
+    assert len(re.findall(r"^Completed training batch \d+ Training Loss is: \d+\.\d{4} "
+                          r"Validation Loss is: \d+\.\d{4} Accuracy is \d+ %$", iris, re.M)) == 10
+    assert re.search(r"^Finished Training\n\nAccuracy of the model based on the test set of 45 inputs is: \d+ %\n"
+                     r"Accuracy to predict Iris-setosa : +\d+ %\nAccuracy to predict Iris-versicolor : +\d+ %\n"
+                     r"Accuracy to predict Iris-virginica : +\d+ %\nThe best model is saved as ./NetModel.pth\n\Z",
+                     iris, re.M)
+    assert "The number of batches per epoch is:  100\nThe model will be running on cpu device\nFor epoch 1 " in images
+    assert "Finished Training\nThe best model is saved as ./dummyModel.pth; its test accuracy is " in images
+    assert images.count("Accuracy of ") == 10
+    assert sorted(os.listdir(folder)) == ["NetModel.pth", "dummyModel.pth", "myFirstModel.pth", "testBatch.png"]
+    assert (folder / "myFirstModel.pth").read_text() == "of a real run"
+
+
+def test_both_scripts_run_on_a_gpu_if_there_is_one(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if VISIBLE_GPUS is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", VISIBLE_GPUS)
+    if not shutil.which("nvidia-smi") or outputs([start("-c", "import torch; print(torch.cuda.is_available())")]) != [
+            "True\n"]:
+        pytest.skip("there is no GPU that PyTorch can use")
+    for text in outputs([start(IRIS), start(IMAGES, "--dummy", "--epochs", "2")]):
+        assert "The model will be running on cuda:0 device\n" in text and "The best model is saved as" in text
+
+
+@SCRIPTS
+def test_a_seed_gives_the_same_numbers_again_and_another_seed_others(run, capsys, script, arguments):
+    texts = []
+    for seed in ([], ["--seed", "0"], ["--seed", "1"]):
+        result = run(script, *arguments, "--epochs", "1", *seed)
+        parameters = [parameter.sum().item() for parameter in result["model"].parameters()]
+        texts.append((capsys.readouterr().out, parameters))
+    assert texts[0][0] == texts[1][0] and texts[0][1] == pytest.approx(texts[1][1], rel=1e-3, abs=1e-3)
+    assert texts[0][1] != pytest.approx(texts[2][1], rel=1e-3, abs=1e-3)
+
+
+def test_the_dummy_images_can_be_told_apart_and_leave_the_seed_alone(run, monkeypatch):
+    script = run(IMAGES, "--dummy", "--epochs", "1", "--seed", "1")
+    images, labels = script["train_set"].tensors
+    assert script["testAccuracy"]() > 90 and len(script["test_set"]) == 200
+    assert images.shape == (1000, 3, 32, 32) and images.dtype == torch.float32 and labels.dtype == torch.int64
+    assert images.min() == -1 and images.max() == 1
+    means = torch.stack([images[labels == label].mean(0) for label in range(10)])
+    assert means.view(10, 3, 4, 8, 4, 8).std((3, 5)).max() < 0.1  # 4 by 4 areas of one color each
+    for label in range(10):
+        assert all((means[label] - means[other]).abs().mean() > 0.2 for other in range(label))
+
+    monkeypatch.setattr(Adam, "step", lambda self: None)  # the model stays as it is made
+    script = run(IMAGES, "--dummy", "--epochs", "1", "--seed", "2")
+    assert torch.equal(images, script["train_set"].tensors[0])
+    torch.manual_seed(2)
+    assert torch.equal(script["model"].fc1.weight, PyTorchTraining.Network().fc1.weight)
+
+
+@SCRIPTS
+@pytest.mark.parametrize("option, value, words", [
+    ("--epochs", "0", "must be 1 or more"), ("--epochs", "-1", "must be 1 or more"), ("--epochs", "x", "'x'"),
+    ("--seed", "-1", "must be from 0"), ("--seed", "4294967296", "must be from 0"), ("--seed", "1.5", "'1.5'")])
+def test_a_wrong_option_is_told_before_anything_is_done(run, capsys, folder, script, arguments, option, value, words):
     with pytest.raises(SystemExit) as exit:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    output, error = capsys.readouterr()
-    assert (exit.value.code, output) == (2, "")
-    assert "argument --epochs: " in error and ("must be 1 or more" in error or repr(epochs) in error)
-    assert not os.listdir(empty_folder)
+        run(script, *arguments, option, value)
+    text, error = capsys.readouterr()
+    assert (exit.value.code, text) == (2, "") and f"argument {option}: " in error and words in error
+    assert not os.listdir(folder)
 
 
-def test_without_training_the_scripts_say_to_train_first(empty_folder):
-    """As the tutorial's next page wants it: with the call of train() commented out."""
-    copy_scripts(empty_folder)
-    for script in ("PyTorchTraining.py", "DataClassifier.py"):
-        text = (ROOT / script).read_text()
-        assert len(re.findall(r"^    train\(", text, re.M)) == 1
-        (empty_folder / script).write_text(re.sub(r"^    train\(", "    #train(", text, flags=re.M))
-    processes = start("PyTorchTraining.py", "--dummy"), start("DataClassifier.py")
-    for process, checkpoint in zip(processes, ("./dummyModel.pth", "./NetModel.pth")):
-        status, _, error = finish(process)
-        assert status == 1 and error.startswith(f"{checkpoint} does not exist. Train first")
-        assert error.count("\n") == 1
+@SCRIPTS
+def test_ctrl_c_in_training_is_one_line_that_is_true_and_status_130(run, capsys, monkeypatch, script, arguments):
+    def ctrl_c(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Adam, "step", ctrl_c)
+    with pytest.raises(SystemExit) as exit:
+        run(script, *arguments)
+    text, error = capsys.readouterr()
+    assert exit.value.code == 130 and "Finished" not in text
+    path = "./dummyModel.pth" if script == IMAGES else "./NetModel.pth"
+    assert error == f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.\n"
 
 
-def test_bad_data_is_one_line_and_status_1(empty_folder, monkeypatch):
-    copy_scripts(empty_folder)
-    table = empty_folder / "data" / "iris.csv"
-    table.write_text(table.read_text().replace("51,7.0,3.2", "51,,3.2"))
-    for proxy in ("http_proxy", "https_proxy"):
-        monkeypatch.setitem(ENVIRONMENT, proxy, "http://127.0.0.1:9")  # no network
-    iris, image = start("DataClassifier.py"), start("PyTorchTraining.py")
-    status, output, error = finish(iris)
-    assert (status, output) == (1, "") and "iris.csv, line 52: " in error and error.count("\n") == 1
-    status, output, error = finish(image)
-    assert (status, output) == (1, "") and error.count("\n") == 1
-    assert error.startswith("CIFAR-10 can neither") and "refused" in error
-
-
-def test_imports():
-    """Importing the image script loads no data; the Iris script imports nothing that it does not use."""
-    code = (f"import sys; sys.path.insert(0, {str(ROOT)!r}); import DataClassifier; "
-            "assert not {'torchvision', 'matplotlib', 'PIL'} & set(sys.modules), sys.modules; "
-            "import PyTorchTraining; assert not hasattr(PyTorchTraining, 'train_loader')")
-    status, output, error = finish(start("-c", code))
-    assert (status, error) == (0, "")
-    assert "images" not in output and not os.listdir()
+@SCRIPTS
+def test_with_the_call_of_train_commented_out_the_script_tests_the_saved_model(
+        run, capsys, folder, script, arguments):
+    text, count = re.subn(r"^    try:\n        train\(.*\n(    except KeyboardInterrupt:\n(        .*\n)+)", "",
+                          script.read_text(encoding="utf-8"), flags=re.M)
+    assert count == 1
+    for name, content in (("common.py", (ROOT / "common.py").read_text()), (script.name, text)):
+        (folder / name).write_text(content)
+    shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *_: set(os.listdir(ROOT / "data")) - {"iris.csv"})
+    with pytest.raises(SystemExit) as exit:
+        run(folder / script.name, *arguments)
+    assert "Train first: " in one_line(exit)
+    run(script, *arguments, "--epochs", "1")
+    trained = capsys.readouterr().out
+    run(folder / script.name, *arguments)
+    assert trained.endswith(capsys.readouterr().out.partition("Finished Training\n")[2])
