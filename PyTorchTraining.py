@@ -70,9 +70,9 @@ if __name__ == "__main__":  # the tutorial has no such line here: importing its 
         try:
             train_set = FastCIFAR10(root="./data", train=True, download=True)
             test_set = FastCIFAR10(root="./data", train=False, download=True)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
+        except (OSError, RuntimeError, http.client.HTTPException, KeyboardInterrupt) as error:
             sys.exit("The CIFAR-10 images could neither be read from ./data nor downloaded "
-                     f"({' '.join(str(error).split())[:200]}). You can run with --dummy, which needs none; "
+                     f"({' '.join(str(error).split())[:200] or 'stopped'}). You can run with --dummy, which needs none; "
                      f"delete ./data/{CIFAR10.base_folder} if it is there and start again; "
                      f"or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data yourself.")
 

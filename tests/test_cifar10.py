@@ -93,6 +93,14 @@ def test_no_network_is_one_line(archive, run):
     assert "refused" in fails(run)
 
 
+def test_a_download_stopped_with_ctrl_c_is_one_line(archive, run, monkeypatch):
+    def ctrl_c(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("urllib.request.urlopen", ctrl_c)
+    assert "(stopped)" in fails(run)
+
+
 @pytest.mark.parametrize("status, cut, words", [(503, None, "503"), (200, 100, ""), (None, 0, "")])
 def test_a_host_that_answers_with_an_error_or_half_the_file_is_one_line(archive, run, monkeypatch, status, cut, words):
     class Handler(http.server.BaseHTTPRequestHandler):
