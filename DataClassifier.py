@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same start at every run; the option --seed chooses another
+torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
 path = "./NetModel.pth"
 
 if __name__ == "__main__":
@@ -44,7 +44,7 @@ try:
     # a wrong byte or quote stays in its cell, so that the line of the error is the right one
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.DictReader(file, restval="", quoting=csv.QUOTE_NONE)
-        row = rows.fieldnames or []
+        row = rows.fieldnames or []  # the header
         if sorted(row) != sorted(columns):
             raise ValueError
         for row in rows:
@@ -56,12 +56,12 @@ try:
 except (OSError, csv.Error) as error:
     sys.exit(f"{table} cannot be read: {error}. Copy it from the repository again.")
 except (ValueError, KeyError):
-    sys.exit(f"{table}, line {rows.line_num}: expected the columns {', '.join(columns)}, with lengths from 0 to "
-             f"1000 and one of {', '.join(labels)}; found {row!a:.200}. Correct this line.")
+    sys.exit(f"{table}, line {rows.line_num}: expected the columns {', '.join(columns)}, with lengths above 0 "
+             f"and below 1000 and one of {', '.join(labels)}; found {row!a:.200}. Correct this line.")
 if len(input) < 5:
-    sys.exit(f"{table} has {len(input)} flowers. Add some: training and tests need at least 5.")
+    sys.exit(f"{table} has {len(input)} flowers. Add some: training, validation and test need at least 5.")
 
-# the tutorial prints "balanced" for every table, and the first rows
+# the tutorial prints "balanced" for every table; its samples of the table are left out
 balance = [output.count(label) for label in labels.values()]
 print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
       "and has the following values to predict:")
@@ -117,25 +117,25 @@ model.to(device)
 
 
 def saveModel():
-    """Save the state dict of the model as the file `path`."""
+    """Step 3: save the state dict (all weights) of the model as the file `path`."""
     save_checkpoint(model, path)
 
 
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-# the tutorial has 0.001 here in place of learning_rate, which learns too little in 10 epochs
+# the tutorial has lr=0.001 here and never uses learning_rate: it learns too little in 10 epochs
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Step 1: train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Prints both mean losses and the validation accuracy after each epoch.
+    Print both mean losses and the validation accuracy after each epoch (in the tutorial: "training batch").
     """
-    best_accuracy = -1.0  # the tutorial's 0.0 saves nothing if nothing is right, and tests an older file
+    best_accuracy = -1.0  # with the tutorial's 0.0, an epoch with nothing right is not saved
 
     print("Begin training...", flush=True)
     for epoch in range(1, num_epochs + 1):
@@ -144,14 +144,24 @@ def train(num_epochs):
         running_vall_loss = 0.0
         total = 0
 
-        model.train()  # the tutorial has no such line: it trains in evaluation mode from epoch 2 on
+        # the tutorial has no such line: from epoch 2 on, it trains in the evaluation mode of the validation,
+        # which would be wrong in a network with BatchNorm or Dropout
+        model.train()
         for inputs, outputs in train_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)  # the tutorial crashes on a GPU without this
-            optimizer.zero_grad()                          # set the gradients of the last batch to zero
-            predicted_outputs = model(inputs)              # predict: three scores for each flower
-            train_loss = loss_fn(predicted_outputs, outputs)  # how far the scores are from the real species
-            train_loss.backward()                          # find the gradient of the loss for each weight
-            optimizer.step()                               # adjust each weight a little against its gradient
+            # the tutorial has no such line: on a GPU, where the model is, its batches crash
+            inputs, outputs = inputs.to(device), outputs.to(device)
+
+            # set the gradients of the last batch to zero: backward() adds to them
+            optimizer.zero_grad()
+            # predict: three scores for each flower
+            predicted_outputs = model(inputs)
+            # compute the loss, one number: how far the scores are from the real species
+            train_loss = loss_fn(predicted_outputs, outputs)
+            # backpropagate: find the gradient of the loss for each weight
+            train_loss.backward()
+            # adjust each weight a little against its gradient
+            optimizer.step()
+
             running_train_loss += train_loss.item()
 
         train_loss_value = running_train_loss / len(train_loader)
@@ -183,16 +193,15 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def test():
-    """Print the accuracy of the saved model over the test set in percent."""
-    model = Network(input_size, output_size).to(device)
+    """Step 1: print the accuracy of the saved model over the test set in percent."""
+    model = Network(input_size, output_size)
     load_checkpoint(model, path)
-    model.eval()
+    model.eval()  # the tutorial has no such line, here and below
 
     running_accuracy = 0
     total = 0
     with torch.no_grad():
         for inputs, outputs in test_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)
             _, predicted = torch.max(model(inputs), 1)
             total += outputs.size(0)
             running_accuracy += (predicted == outputs).sum().item()
@@ -202,8 +211,8 @@ def test():
 
 
 def test_species():
-    """Print the accuracy of the saved model over each species of the test set in percent."""
-    model = Network(input_size, output_size).to(device)
+    """Step 1: print the accuracy of the saved model over each species of the test set in percent."""
+    model = Network(input_size, output_size)
     load_checkpoint(model, path)
     model.eval()
 
@@ -211,9 +220,8 @@ def test_species():
     labels_total = [0] * len(labels)
     with torch.no_grad():
         for inputs, outputs in test_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)
             _, predicted = torch.max(model(inputs), 1)
-            # the tutorial counts one flower here: a batch may have more
+            # the tutorial takes one flower here, which goes wrong with a larger batch
             for label, correct in zip(outputs.tolist(), (predicted == outputs).tolist()):
                 labels_correct[label] += correct
                 labels_total[label] += 1
@@ -228,7 +236,7 @@ if __name__ == "__main__":
     try:
         train(num_epochs)
     except KeyboardInterrupt:
-        print(f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.", file=sys.stderr)
+        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
         sys.exit(130)
     print("Finished Training\n")
     test()

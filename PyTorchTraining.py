@@ -20,27 +20,10 @@ from torchvision.datasets import CIFAR10
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same start at every run; the option --seed chooses another
+torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
 path = "./myFirstModel.pth"
 
-
-# --- Prepare the data ---
-
-batch_size = 10
-number_of_labels = 10
-classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
-class FastCIFAR10(CIFAR10):
-    def __getitem__(self, index):
-        """Return image number `index`, (3, 32, 32) from -1 to 1, and its label.
-
-        The tutorial makes the same floats with ToTensor() and Normalize(), more slowly: through a PIL image.
-        """
-        return torch.from_numpy(self.data[index]).permute(2, 0, 1) / 127.5 - 1, self.targets[index]
-
-
-if __name__ == "__main__":  # the tutorial has no such line here: importing its file loads the data
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=5, metavar="N",
                         help="number of passes through the training set (default: 5)")
@@ -56,13 +39,33 @@ if __name__ == "__main__":  # the tutorial has no such line here: importing its 
         parser.error("argument --seed: must be from 0 to 4294967295")
     torch.manual_seed(options.seed)
 
+
+# --- Prepare the data ---
+
+batch_size = 10
+number_of_labels = 10
+classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class FastCIFAR10(CIFAR10):
+    def __getitem__(self, index):
+        """Return image number `index`, (3, 32, 32) from -1 to 1, and its label.
+
+        The tutorial's ToTensor() and Normalize() make the same floats, more slowly: from a PIL image.
+        """
+        image = torch.from_numpy(self.data[index]).permute(2, 0, 1) / 127.5 - 1
+        return image, self.targets[index]
+
+
+if __name__ == "__main__":  # without this line, as in the tutorial, an import would load the data, too
     if options.dummy:
-        path = "./dummyModel.pth"  # the model of a real run stays
-        generator = torch.Generator().manual_seed(0)  # of its own, so that the seed above is left alone
-        mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors for each class
+        path = "./dummyModel.pth"  # so that the model of a real run stays
+        generator = torch.Generator().manual_seed(0)  # its own, so that the images are the same with every --seed
+        mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors per class
         labels = torch.arange(1200) % number_of_labels
-        images = F.interpolate(mosaics, size=(32, 32))[labels]
-        images = (images + 0.5 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)  # with noise
+        images = F.interpolate(mosaics, size=(32, 32))[labels]  # the mosaic of each label
+        noise = torch.randn(images.shape, generator=generator)
+        images = (images + 0.5 * noise).clamp(-1, 1)
         train_set = TensorDataset(images[:1000], labels[:1000])
         test_set = TensorDataset(images[1000:], labels[1000:])
     else:
@@ -71,10 +74,10 @@ if __name__ == "__main__":  # the tutorial has no such line here: importing its 
             train_set = FastCIFAR10(root="./data", train=True, download=True)
             test_set = FastCIFAR10(root="./data", train=False, download=True)
         except (OSError, RuntimeError, http.client.HTTPException, KeyboardInterrupt) as error:
-            sys.exit("The CIFAR-10 images could neither be read from ./data nor downloaded "
-                     f"({' '.join(str(error).split())[:200] or 'stopped'}). You can run with --dummy, which needs none; "
-                     f"delete ./data/{CIFAR10.base_folder} if it is there and start again; "
-                     f"or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data yourself.")
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            sys.exit(f"The CIFAR-10 images could neither be read from ./data nor downloaded ({reason}). You can: "
+                     f"run with --dummy, which needs no images; delete ./data/{CIFAR10.base_folder} if it is there "
+                     f"and start again; or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data.")
 
     train_loader = DataLoader(train_set, batch_size=batch_size, shuffle=True)
     print("The number of images in a training set is: ", len(train_set))
@@ -101,13 +104,13 @@ class Network(nn.Module):
         self.fc1 = nn.Linear(24 * 10 * 10, 10)
 
     def forward(self, input):
-        """Return the scores of the classes, (N, 10), for images (N, 3, 32, 32)."""
+        """Return the scores of the classes, (N, 10), for a batch of N images, (N, 3, 32, 32)."""
         output = F.relu(self.bn1(self.conv1(input)))   # (N, 12, 30, 30)
         output = F.relu(self.bn2(self.conv2(output)))  # (N, 12, 28, 28)
         output = self.pool(output)                     # (N, 12, 14, 14)
         output = F.relu(self.bn4(self.conv4(output)))  # (N, 24, 12, 12)
         output = F.relu(self.bn5(self.conv5(output)))  # (N, 24, 10, 10)
-        output = output.view(-1, 24 * 10 * 10)
+        output = output.view(-1, 24 * 10 * 10)         # (N, 2400)
         output = self.fc1(output)
 
         return output
@@ -119,26 +122,27 @@ model = Network()
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: the same result, faster
+# fused is ours: faster, the same but for rounding
+optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)
 
 
 # --- Train the model on the training data ---
 
 def saveModel():
-    """Save the state dict of the model as the file `path`."""
+    """Step 1: save the state dict (all weights) of the model as the file `path`."""
     save_checkpoint(model, path)
 
 
 def testAccuracy():
-    """Return the accuracy over the whole test set in percent. It leaves the model in evaluation mode."""
+    """Step 1: return the accuracy over the whole test set in percent; leave the model in evaluation mode."""
     model.eval()
     accuracy = 0.0
     total = 0.0
     device = get_device()
-    model.to(device)  # in the tutorial only train() does this; a model made later would stay on the CPU
+    model.to(device)  # the tutorial does this in train() only; its main loads a new model, which is on the CPU
 
     with torch.no_grad():
-        for images, labels in DataLoader(test_set, batch_size=100):  # the tutorial's batches of ten are slower
+        for images, labels in DataLoader(test_set, batch_size=100):  # faster than the tutorial's batches of ten
             outputs = model(images.to(device))
             # the class with the highest score is the prediction
             _, predicted = torch.max(outputs, 1)
@@ -149,18 +153,21 @@ def testAccuracy():
 
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Step 1: train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Prints the mean loss of each 1,000 batches and the test accuracy after each epoch.
+    Print the mean loss of each 1,000 batches and the test accuracy after each epoch. As in the tutorial, the
+    test set also chooses the best epoch, so the accuracy of that epoch is a little too good.
     """
-    best_accuracy = -1.0  # the tutorial's 0.0 saves nothing if nothing is right, and tests an older file
+    best_accuracy = -1.0  # with the tutorial's 0.0, an epoch with nothing right is not saved
 
     device = get_device()
     print("The model will be running on", device, "device", flush=True)
     model.to(device)
 
     for epoch in range(num_epochs):
-        model.train()  # the tutorial has no such line: testAccuracy() stops BatchNorm's learning for good
+        # the tutorial has no such line: from epoch 2 on, it trains in the evaluation mode of testAccuracy(),
+        # in which BatchNorm uses a fixed mean and variance
+        model.train()
         running_loss = 0.0
 
         for i, (images, labels) in enumerate(train_loader, 0):
@@ -171,14 +178,14 @@ def train(num_epochs):
             optimizer.zero_grad()
             # predict: ten scores for each image
             outputs = model(images)
-            # the loss is one number: how far the scores are from the real labels
+            # compute the loss, one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
             # backpropagate: find the gradient of the loss for each weight
             loss.backward()
             # adjust each weight a little against its gradient
             optimizer.step()
 
-            running_loss += loss.detach()  # the tutorial's item() waits for a GPU at every batch
+            running_loss += loss.detach()  # the tutorial's item() makes the CPU wait for a GPU at every batch
             if i % 1000 == 999:
                 print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss / 1000), flush=True)
                 running_loss = 0.0
@@ -194,7 +201,10 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def imageshow(img):
-    """Show the picture `img`, (3, height, width) from -1 to 1. Without a display, save it."""
+    """Step 1: show the picture `img`, (3, height, width) from -1 to 1; without a display, save it.
+
+    In a window it waits until the window is closed.
+    """
     img = img / 2 + 0.5  # from 0 to 1, as Matplotlib takes it
     npimg = img.numpy()
     plt.imshow(np.transpose(npimg, (1, 2, 0)))
@@ -206,14 +216,15 @@ def imageshow(img):
 
 
 def testBatch():
-    """Show the first batch of the test set; print its labels and the model's predictions."""
+    """Step 1: show the first batch of the test set; print its labels and the model's predictions."""
     images, labels = next(iter(test_loader))
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
     device = get_device()
     model.to(device)
-    model.eval()  # the tutorial has no such line: its predictions depend on the other images of the batch
+    # the tutorial has no such line: in training mode, a prediction depends on the other images of the batch
+    model.eval()
     with torch.no_grad():
         outputs = model(images.to(device))
     _, predicted = torch.max(outputs, 1)
@@ -221,7 +232,7 @@ def testBatch():
 
 
 def testClassess():
-    """Print the accuracy over each class of the test set in percent."""
+    """Step 4: print the accuracy over each class of the test set in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
     device = get_device()
@@ -230,24 +241,26 @@ def testClassess():
     with torch.no_grad():
         for images, labels in test_loader:
             _, predicted = torch.max(model(images.to(device)), 1)
-            # the tutorial counts batch_size labels here: the last batch may have fewer
-            for label, correct in zip(labels.tolist(), (predicted == labels.to(device)).tolist()):
+            c = predicted == labels.to(device)
+            # the tutorial takes batch_size labels here, but the last batch may have fewer
+            for label, correct in zip(labels.tolist(), c.tolist()):
                 class_correct[label] += correct
                 class_total[label] += 1
 
     for name, correct, total in zip(classes, class_correct, class_total):
-        print("Accuracy of %5s :" % name, "%2d %%" % (100 * correct / total) if total else "no images")
+        accuracy = "%2d %%" % (100 * correct / total) if total else "no images"
+        print("Accuracy of %5s :" % name, accuracy)
 
 
 if __name__ == "__main__":
     try:
         train(options.epochs)
     except KeyboardInterrupt:
-        print(f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.", file=sys.stderr)
+        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
         sys.exit(130)
     print("Finished Training")
 
-    # the tutorial loads it into a new Network(), which the optimizer does not know
+    # the tutorial loads it into a new Network(): the optimizer would go on with the old one
     load_checkpoint(model, path)
     print("The best model is saved as %s; its test accuracy is %d %%" % (path, testAccuracy()))
 

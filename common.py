@@ -5,6 +5,7 @@ The checkpoint helpers end the script (SystemExit, exit status 1) with one line 
 import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,9 +17,13 @@ def get_device():
 
 
 def save_checkpoint(model, path):
-    """Save the state dict of `model` as the file `path`; at every moment `path` is a whole file, old or new."""
-    state, temporary = io.BytesIO(), Path(f"{path}.{os.getpid()}.tmp")  # each run has its own temporary file
+    """Save the state dict of `model` as the file `path`.
+
+    The tutorials write into `path` itself: a stop leaves half a file. Here a whole new file replaces the old one.
+    """
+    state = io.BytesIO()  # in memory first: into a file, torch.save() reports a full disk as a RuntimeError
     torch.save(model.state_dict(), state)
+    temporary = Path(f"{path}.{os.getpid()}.tmp")  # two runs in one folder have two names
     try:
         with temporary.open("wb") as file:
             file.write(state.getbuffer())
@@ -26,22 +31,22 @@ def save_checkpoint(model, path):
             os.fsync(file.fileno())  # on the disk before it gets its name, in case the power fails
         temporary.replace(path)
     except OSError as error:
-        sys.exit(f"{path} cannot be saved: {error.strerror}. A file that was there is unchanged.")
+        sys.exit(f"{path} cannot be saved: {error.strerror}. Start the script in a folder that has space and where "
+                 "you can write. The old file, if there is one, is unchanged.")
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was moved, or could not be made
+            temporary.unlink()
 
 
 def load_checkpoint(model, path):
-    """Load the state dict in the file `path`, saved on any device, into `model`, on any device."""
-    advice = "Train first: PyTorchTraining.py saves myFirstModel.pth, DataClassifier.py saves NetModel.pth."
+    """Load the state dict in the file `path` into `model`, each on any device."""
+    advice = "Train first: run PyTorchTraining.py for images, DataClassifier.py for Iris."
     try:
-        state = io.BytesIO(Path(path).read_bytes())
+        # weights_only: no code that somebody put into the file is run
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except OSError as error:
         sys.exit(f"{path} cannot be read: {error.strerror}. {advice}")
-    try:
-        model.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))  # runs no code of the file
     except Exception as error:  # of a type that depends on the damage
-        reason = " ".join(str(error).split())[:200]
-        if not isinstance(error, (RuntimeError, TypeError)) or "weights_only" in reason:
-            reason = "it is no state dict"  # PyTorch's text is of no help here, or advises to run such code
-        sys.exit(f"{path} is damaged or of another network ({reason}). {advice}")
+        # the first sentence only: the next ones advise to turn weights_only off
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".split(". ")[0]
+        sys.exit(f"{path} is damaged or of another network ({reason[:200]}). {advice}")

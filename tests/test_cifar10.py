@@ -98,7 +98,7 @@ def test_a_download_stopped_with_ctrl_c_is_one_line(archive, run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("urllib.request.urlopen", ctrl_c)
-    assert "(stopped)" in fails(run)
+    assert "(KeyboardInterrupt)" in fails(run)
 
 
 @pytest.mark.parametrize("status, cut, words", [(503, None, "503"), (200, 100, ""), (None, 0, "")])

@@ -113,7 +113,7 @@ def test_ctrl_c_in_training_is_one_line_that_is_true_and_status_130(run, capsys,
     text, error = capsys.readouterr()
     assert exit.value.code == 130 and "Finished" not in text
     path = "./dummyModel.pth" if script == IMAGES else "./NetModel.pth"
-    assert error == f"Stopped. The best epoch is saved as {path}; if none was completed, nothing was.\n"
+    assert error == f"Stopped. If this run has saved an epoch, the best one so far is in {path}.\n"
 
 
 @SCRIPTS

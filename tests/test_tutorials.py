@@ -124,7 +124,7 @@ def Convert_ONNX():
     print('Model has been converted to ONNX')
 """
 HEADING = "# --- Define a Convolution Neural Network ---\n"
-OUR_DATA = re.compile(r"^    if options\.dummy:\n.*?(?=^# --- Define)", re.M | re.S)
+OUR_DATA = re.compile(r"^# --- Prepare the data ---\n.*?(?=^# --- Define)", re.M | re.S)
 OUR_MAIN = re.compile(r'^if __name__ == "__main__":\n    try:\n.*', re.M | re.S)
 PASTES = {  # what is pasted, and how often an epoch 2 is trained
     "its main in place of ours": (lambda ours: OUR_MAIN.sub(lambda _: MAIN, ours), 1),
