@@ -4,12 +4,17 @@ import re
 import pytest
 from conftest import ROOT, one_line, put
 
+KINDS = "as published", "as fixed"
 CLAIMS = ROOT / "tests" / "claims.py"
 
 
-def table(text):
-    """Return [[cell, ...], ...] of each line of the Markdown tables in `text`."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+def tables(text):
+    """Return {row: {column: value}} of each Markdown table in `text`."""
+    found = []
+    for table in re.findall(r"^\| \|.*\|$(?:\n\|.*\|$)+", text, re.M):
+        heading, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        found.append({row[0]: dict(zip(heading[1:], row[1:])) for row in rows})
+    return found
 
 
 def test_it_measures_both_scripts_as_published_and_as_fixed(archive, run, capsys, folder):
@@ -18,21 +23,23 @@ def test_it_measures_both_scripts_as_published_and_as_fixed(archive, run, capsys
     run(CLAIMS, "--seeds", "2", "--epochs", "2")
     text = capsys.readouterr().out
     progress = re.findall(r"^images, seed (\d), (as published|as fixed), epoch (\d): \d+\.\d\d %$", text, re.M)
-    assert progress == [(seed, kind, epoch) for seed in "01" for kind in ("as published", "as fixed") for epoch in "12"]
+    assert progress == [(seed, kind, epoch) for seed in "01" for kind in KINDS for epoch in "12"]
     assert len(re.findall(r"^iris, seed \d, learning rate 0\.0+1: \d+\.\d %$", text, re.M)) == 4
-    rows = table(text)
-    headings = [row[1:] for row in rows if not row[0]]
-    assert headings == [["the tutorial", "seed 0", "seed 1"], ["learning rate 0.001", "learning rate 0.01"],
-                        ["the tutorial", "seed 0", "seed 1"],
-                        ["seed 0, as published", "seed 0, as fixed", "seed 1, as published", "seed 1, as fixed"]]
-    values = {row[0]: row[1:] for row in rows}
-    assert float(values["mean of 2 seeds (%)"][0]) < float(values["mean of 2 seeds (%)"][1])
-    assert values["test accuracy after epoch 2"][0] == "64 %" and values["truck"][0] == "65 %"
-    assert all(re.fullmatch(r"\d+ %", cell) for cell in values["truck"] + values["Iris-virginica"])
-    for row in ("the best epoch (%)", "mean of the ten classes, training mode (%)"):
-        assert all(0 <= float(cell) <= 100 for cell in values[row])
-    for first, second in (("test accuracy after epoch 1 (%)", 0), ("test accuracy after epoch 1 (%)", 2)):
-        assert values[first][second] == values[first][second + 1]  # in the first epoch nothing is taken back
+    iris, rates, images, classes = tables(text)
+    assert list(iris) == list(classes) == ["the tutorial", "seed 0", "seed 1"]
+    assert list(images) == ["the tutorial", *(f"seed {seed}, {kind}" for seed in "01" for kind in KINDS)]
+    slow, fast = (float(rates[f"learning rate {rate}"]["mean of 2 seeds"]) for rate in ("0.001", "0.01"))
+    assert slow < fast
+    assert images["the tutorial"]["epoch 2"] == "64" and classes["the tutorial"]["truck"] == "65 %"
+    assert iris["the tutorial"]["Iris-virginica"] == "93 %"
+    for row in (*iris.values(), *classes.values()):
+        measured = [value for column, value in row.items() if column not in ("first loss", "last loss")]
+        assert len(measured) == 10 and all(re.fullmatch(r"\d+ %|\d\.\d{4}", value) for value in measured)
+    for seed in "01":
+        published, fixed = (images[f"seed {seed}, {kind}"] for kind in KINDS)
+        assert published["epoch 1"] == fixed["epoch 1"]  # in epoch 1 nothing is taken back
+        assert float(fixed["best"]) == max(float(fixed["epoch 1"]), float(fixed["epoch 2"]))
+        assert 0 <= float(fixed["ten classes, training mode"]) <= 100
     assert sorted(path.name for path in folder.iterdir()) == ["data", "myFirstModel.pth"]
     assert (folder / "myFirstModel.pth").read_text() == "the user's own"
 
