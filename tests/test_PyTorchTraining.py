@@ -54,16 +54,6 @@ def test_the_loss_and_the_optimizer_are_the_tutorials(images):
     assert (group["lr"], group["weight_decay"], group["betas"]) == (0.001, 0.0001, (0.9, 0.999))
 
 
-def test_an_import_seeds_with_0_and_a_fresh_network_is_always_the_same(images):
-    code = Path(images.__file__).read_text(encoding="utf-8")
-    first, second = {"__name__": "copy"}, {"__name__": "copy"}
-    exec(code, first)
-    exec(code, second)
-    torch.manual_seed(0)
-    expected = images.Network().state_dict()
-    assert same(first["model"], expected) and same(second["model"], expected)
-
-
 def test_training_is_the_tutorials_five_steps_and_prints_the_mean_losses(images, monkeypatch, capsys):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))  # a small one, for the many steps
     twin = copy.deepcopy(model)
