@@ -54,7 +54,7 @@ def percentages(text):
 
 def print_table(rows):
     """Print {row: {column: value}} as a Markdown table."""
-    columns = max(rows.values(), key=len)  # what the tutorial does not tell stays empty
+    columns = list(dict.fromkeys(column for row in reversed(rows.values()) for column in row))
     print("\n| |", " | ".join(columns), "|\n|---" + "|---" * len(columns) + "|")
     for name, row in rows.items():
         print("|", name, "|", " | ".join(str(row.get(column, "")) for column in columns), "|")

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TESTING, TRAINING, same, watch_modes
-from PIL import Image
 from torch import nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
@@ -47,22 +46,14 @@ def test_the_network_is_the_tutorials(images):
     assert torch.allclose(model.eval()(batch), tutorial_scores(model.state_dict(), batch), atol=1e-6)
 
 
-def test_the_loss_and_the_optimizer_are_the_tutorials(images):
-    assert images.loss_fn(torch.tensor([[1.0, 3.0]]), torch.tensor([1])).item() == pytest.approx(0.126928)
-    group = images.optimizer.param_groups[0]
-    assert isinstance(images.optimizer, Adam)
-    assert (group["lr"], group["weight_decay"], group["betas"]) == (0.001, 0.0001, (0.9, 0.999))
-
-
 def test_training_is_the_tutorials_five_steps_and_prints_the_mean_losses(images, monkeypatch, capsys):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))  # a small one, for the many steps
     twin = copy.deepcopy(model)
-    settings = images.optimizer.defaults
     batches = [(torch.rand(2, 3, 32, 32), torch.randint(0, 10, (2,))) for _ in range(2100)]
     monkeypatch.setattr(images, "model", model)
-    monkeypatch.setattr(images, "optimizer", Adam(model.parameters(), **settings))
+    monkeypatch.setattr(images, "optimizer", Adam(model.parameters(), **images.optimizer.defaults))
     monkeypatch.setattr(images, "train_loader", batches)
-    optimizer, losses = Adam(twin.parameters(), **settings), []
+    optimizer, losses = Adam(twin.parameters(), lr=0.001, weight_decay=0.0001, fused=True), []
     for pictures, labels in batches:
         optimizer.zero_grad()
         loss = F.cross_entropy(twin(pictures), labels)
@@ -155,7 +146,7 @@ def test_testBatch_prints_the_labels_and_the_predictions_and_saves_the_picture(i
     assert picture.shape == (36, 104, 3)
     assert [picture[18, column].tolist() for column in (18, 52, 86)] == [[1, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1]]
     assert picture[2, 18].tolist() == [0, 0, 0]
-    assert Image.open(folder / "testBatch.png").format == "PNG"
+    assert (folder / "testBatch.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_where_there_is_a_display_the_picture_is_shown_and_not_saved(images, monkeypatch, folder):

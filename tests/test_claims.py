@@ -2,7 +2,9 @@
 import re
 
 import pytest
+import torch
 from conftest import ROOT, one_line, put
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 KINDS = "as published", "as fixed"
 CLAIMS = ROOT / "tests" / "claims.py"
@@ -20,7 +22,16 @@ def tables(text):
 def test_it_measures_both_scripts_as_published_and_as_fixed(archive, run, capsys, folder):
     put(archive)
     (folder / "myFirstModel.pth").write_text("the user's own")
+    def note(module, arguments):
+        if hasattr(module, "conv1"):
+            modes.append((module.training, torch.is_grad_enabled()))
+
+    modes = []
+    hook = register_module_forward_pre_hook(note)
     run(CLAIMS, "--seeds", "2", "--epochs", "2")
+    hook.remove()
+    assert modes.count((False, True)) == 4  # as published: two batches of epoch 2 for each seed, in evaluation mode
+    assert modes.count((True, False)) == 8  # testBatch() and testClassess() of all four, in training mode
     text = capsys.readouterr().out
     progress = re.findall(r"^images, seed (\d), (as published|as fixed), epoch (\d): \d+\.\d\d %$", text, re.M)
     assert progress == [(seed, kind, epoch) for seed in "01" for kind in KINDS for epoch in "12"]
