@@ -78,11 +78,11 @@ def test_data_are_never_unpickled_before_their_checksum_was_verified(archive, ru
 
 @pytest.mark.parametrize("error, words", [
     (urllib.error.URLError(ConnectionRefusedError("Connection refused")), "Connection refused"),
-    (urllib.error.HTTPError("http://localhost", 503, "Service Unavailable", None, None), "503"),
+    (urllib.error.HTTPError("http://localhost", 503, "Service Unavailable", None, io.BytesIO()), "503"),
     (http.client.BadStatusLine("this is\r\nno HTTP"), "this is no HTTP"),
     (TimeoutError("timed out"), "timed out"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
-    (None, "corrupted")])  # half the file
+    (None, "corrupted")], ids=["refused", "503", "no HTTP", "no answer", "Ctrl-C", "half the file"])
 def test_a_download_that_fails_or_stops_for_a_minute_is_one_line(archive, run, monkeypatch, error, words):
     class Half(io.BytesIO):
         url, length = None, len(archive)
