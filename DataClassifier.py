@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from common import get_device, load_checkpoint, save_checkpoint
 
 torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./NetModel.pth"
+path = "./NetModel.pth"  # the checkpoint; the tutorial names it again in each function
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
@@ -196,7 +196,7 @@ def test():
     """Step 1: print the accuracy of the saved model over the test set in percent."""
     model = Network(input_size, output_size)
     load_checkpoint(model, path)
-    model.eval()  # the tutorial has no such line, here and below
+    model.eval()  # not in the tutorial; without BatchNorm or Dropout it is only a good habit
 
     running_accuracy = 0
     total = 0
@@ -214,7 +214,7 @@ def test_species():
     """Step 1: print the accuracy of the saved model over each species of the test set in percent."""
     model = Network(input_size, output_size)
     load_checkpoint(model, path)
-    model.eval()
+    model.eval()  # as in test()
 
     labels_correct = [0] * len(labels)
     labels_total = [0] * len(labels)

@@ -21,7 +21,7 @@ from torchvision.datasets import CIFAR10
 from common import get_device, load_checkpoint, save_checkpoint
 
 torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./myFirstModel.pth"
+path = "./myFirstModel.pth"  # the checkpoint; the tutorial names it again in each function
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
