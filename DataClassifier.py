@@ -1,4 +1,4 @@
-"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings.
+"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings and steps.
 
 Start it with `python DataClassifier.py` or F5. The best model is saved as ./NetModel.pth.
 """
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from common import get_device, load_checkpoint, save_checkpoint
 
 torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./NetModel.pth"  # the checkpoint; the tutorial names it again in each function
+path = "./NetModel.pth"  # the checkpoint; the tutorial repeats the name where it saves and where it loads
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
@@ -49,7 +49,7 @@ try:
             raise ValueError
         for row in rows:
             lengths = [float(row[column]) for column in columns[1:5]]
-            if None in row or not all(0 < length < 1000 for length in lengths):  # too many cells; nan fails, too
+            if None in row or not all(0 < length < 1000 for length in lengths):  # None: too many cells
                 raise ValueError
             input.append(lengths)
             output.append(labels[row["Iris_Type"]])
@@ -61,7 +61,7 @@ except (ValueError, KeyError):
 if len(input) < 5:
     sys.exit(f"{table} has {len(input)} flowers. Add some: training, validation and test need at least 5.")
 
-# the tutorial prints "balanced" for every table; its samples of the table are left out
+# the tutorial prints "balanced" for every table; the rows that it shows are left out
 balance = [output.count(label) for label in labels.values()]
 print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
       "and has the following values to predict:")
@@ -102,7 +102,7 @@ class Network(nn.Module):
         self.layer3 = nn.Linear(24, output_size)
 
     def forward(self, x):
-        """Return the scores of the species, (N, output_size), for flowers (N, input_size)."""
+        """Return the scores of the species, (N, output_size), for a batch of N flowers, (N, input_size)."""
         x1 = F.relu(self.layer1(x))
         x2 = F.relu(self.layer2(x1))
         x3 = self.layer3(x2)
@@ -117,14 +117,14 @@ model.to(device)
 
 
 def saveModel():
-    """Step 3: save the state dict (all weights) of the model as the file `path`."""
+    """Step 3: save the state dict of the model (its weights) as the file `path`."""
     save_checkpoint(model, path)
 
 
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-# the tutorial has lr=0.001 here and never uses learning_rate: it learns too little in 10 epochs
+# the tutorial has lr=0.001 and never uses learning_rate; with 0.001 the model learns too little in 10 epochs
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
@@ -133,7 +133,7 @@ optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 def train(num_epochs):
     """Step 1: train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Print both mean losses and the validation accuracy after each epoch (in the tutorial: "training batch").
+    Print both mean losses and the validation accuracy after each epoch; "training batch" means epoch.
     """
     best_accuracy = -1.0  # with the tutorial's 0.0, an epoch with nothing right is not saved
 
@@ -148,10 +148,10 @@ def train(num_epochs):
         # which would be wrong in a network with BatchNorm or Dropout
         model.train()
         for inputs, outputs in train_loader:
-            # the tutorial has no such line: on a GPU, where the model is, its batches crash
+            # the tutorial has no such line: its batches stay on the CPU, so with the model on a GPU it crashes
             inputs, outputs = inputs.to(device), outputs.to(device)
 
-            # set the gradients of the last batch to zero: backward() adds to them
+            # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
             # predict: three scores for each flower
             predicted_outputs = model(inputs)

@@ -1,4 +1,4 @@
-"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script, under its headings.
+"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script, under its headings and steps.
 
 Start it with `python PyTorchTraining.py` or F5. The first run downloads CIFAR-10 (170 MB) to ./data.
 The best model is saved as ./myFirstModel.pth.
@@ -21,7 +21,7 @@ from torchvision.datasets import CIFAR10
 from common import get_device, load_checkpoint, save_checkpoint
 
 torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./myFirstModel.pth"  # the checkpoint; the tutorial names it again in each function
+path = "./myFirstModel.pth"  # the checkpoint; the tutorial repeats the name where it saves and where it loads
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
@@ -57,7 +57,7 @@ class FastCIFAR10(CIFAR10):
         return image, self.targets[index]
 
 
-if __name__ == "__main__":  # without this line, as in the tutorial, an import would load the data, too
+if __name__ == "__main__":  # the tutorial has no such line: there, an import loads the data, too
     if options.dummy:
         path = "./dummyModel.pth"  # so that the model of a real run stays
         generator = torch.Generator().manual_seed(0)  # its own, so that the images are the same with every --seed
@@ -129,7 +129,7 @@ optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)
 # --- Train the model on the training data ---
 
 def saveModel():
-    """Step 1: save the state dict (all weights) of the model as the file `path`."""
+    """Step 1: save the state dict of the model (its weights and the statistics of BatchNorm) as the file `path`."""
     save_checkpoint(model, path)
 
 
@@ -139,7 +139,7 @@ def testAccuracy():
     accuracy = 0.0
     total = 0.0
     device = get_device()
-    model.to(device)  # the tutorial does this in train() only; its main loads a new model, which is on the CPU
+    model.to(device)  # the tutorial does this in train() only; here train() may be left out
 
     with torch.no_grad():
         for images, labels in DataLoader(test_set, batch_size=100):  # faster than the tutorial's batches of ten
@@ -174,7 +174,7 @@ def train(num_epochs):
             images = images.to(device)
             labels = labels.to(device)
 
-            # set the gradients of the last batch to zero: backward() adds to them
+            # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
             # predict: ten scores for each image
             outputs = model(images)
@@ -260,7 +260,7 @@ if __name__ == "__main__":
         sys.exit(130)
     print("Finished Training")
 
-    # the tutorial loads it into a new Network(): the optimizer would go on with the old one
+    # the tutorial loads the checkpoint into a new Network(), which the optimizer does not know
     load_checkpoint(model, path)
     print("The best model is saved as %s; its test accuracy is %d %%" % (path, testAccuracy()))
 

@@ -23,7 +23,7 @@ def save_checkpoint(model, path):
     """
     state = io.BytesIO()  # in memory first: into a file, torch.save() reports a full disk as a RuntimeError
     torch.save(model.state_dict(), state)
-    temporary = Path(f"{path}.{os.getpid()}.tmp")  # two runs in one folder have two names
+    temporary = Path(f"{path}.{os.getpid()}.tmp")  # so that two runs in one folder do not share it
     try:
         with temporary.open("wb") as file:
             file.write(state.getbuffer())
@@ -39,7 +39,7 @@ def save_checkpoint(model, path):
 
 
 def load_checkpoint(model, path):
-    """Load the state dict in the file `path` into `model`, each on any device."""
+    """Load the state dict in the file `path` into `model`; it may have been saved on another device."""
     advice = "Train first: run PyTorchTraining.py for images, DataClassifier.py for Iris."
     try:
         # weights_only: no code that somebody put into the file is run
