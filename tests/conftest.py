@@ -11,6 +11,7 @@ import urllib.error
 from pathlib import Path
 
 VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["OMP_NUM_THREADS"] = "1"  # more threads make tiny data slower on a busy machine
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # PyTorch reads it when it is imported: the tests are of the CPU
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, IRIS = ROOT / "PyTorchTraining.py", ROOT / "DataClassifier.py"

@@ -34,8 +34,7 @@ def outputs(processes):
 
 def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_ascii(folder):
     (folder / "myFirstModel.pth").write_text("of a real run")
-    settings = {"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}  # one each: they run side by side
-    iris, images = outputs([start(IRIS, **settings), start(IMAGES, "--dummy", **settings)])
+    iris, images = outputs([start(IRIS, PYTHONIOENCODING="ascii"), start(IMAGES, "--dummy", PYTHONIOENCODING="ascii")])
     assert len(re.findall(r"^Completed training batch \d+ Training Loss is: \d+\.\d{4} "
                           r"Validation Loss is: \d+\.\d{4} Accuracy is \d+ %$", iris, re.M)) == 10
     assert re.search(r"^Finished Training\n\nAccuracy of the model based on the test set of 45 inputs is: \d+ %\n"
