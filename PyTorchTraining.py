@@ -53,8 +53,8 @@ class FastCIFAR10(CIFAR10):
 
         The tutorial's ToTensor() and Normalize() make the same floats, more slowly: from a PIL image.
         """
-        image = torch.from_numpy(self.data[index]).permute(2, 0, 1) / 127.5 - 1
-        return image, self.targets[index]
+        image = np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1
+        return torch.from_numpy(image), self.targets[index]
 
 
 if __name__ == "__main__":  # the tutorial has no such line: there, an import loads the data, too
