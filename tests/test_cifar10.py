@@ -5,7 +5,6 @@ import pickle
 import shutil
 import socket
 import urllib.error
-from pathlib import Path
 
 import pytest
 import torch

@@ -20,16 +20,18 @@ def tables(text):
 
 
 def test_it_measures_both_scripts_as_published_and_as_fixed(archive, run, capsys, folder):
-    put(archive)
-    (folder / "myFirstModel.pth").write_text("the user's own")
     def note(module, arguments):
         if hasattr(module, "conv1"):
             modes.append((module.training, torch.is_grad_enabled()))
 
     modes = []
+    put(archive)
+    (folder / "myFirstModel.pth").write_text("the user's own")
     hook = register_module_forward_pre_hook(note)
-    run(CLAIMS, "--seeds", "2", "--epochs", "2")
-    hook.remove()
+    try:
+        run(CLAIMS, "--seeds", "2", "--epochs", "2")
+    finally:
+        hook.remove()
     assert modes.count((False, True)) == 4  # as published: two batches of epoch 2 for each seed, in evaluation mode
     assert modes.count((True, False)) == 8  # testBatch() and testClassess() of all four, in training mode
     text = capsys.readouterr().out
