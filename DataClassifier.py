@@ -1,6 +1,6 @@
-"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings and steps.
+"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings.
 
-Start it with `python DataClassifier.py` or F5. The best model is saved as ./NetModel.pth.
+Start it with `python DataClassifier.py` or F5. The model of the best epoch is saved as ./NetModel.pth.
 """
 import argparse
 import csv
@@ -15,18 +15,18 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./NetModel.pth"  # the checkpoint; the tutorial repeats the name where it saves and where it loads
+torch.manual_seed(0)  # the same numbers at every run; --seed chooses others
+path = "./NetModel.pth"  # the checkpoint: what train() saves and what is tested at the end
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
     parser.add_argument("--epochs", type=int, default=10, metavar="N",
-                        help="number of passes through the training set (default: 10)")
+                        help="number of passes through the training set; 0 tests the saved model (default: 10)")
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="start of the random numbers: another seed, another run (default: 0)")
     options = parser.parse_args()
-    if options.epochs < 1:
-        parser.error("argument --epochs: must be 1 or more")
+    if options.epochs < 0:
+        parser.error("argument --epochs: must be 0 or more")
     if not 0 <= options.seed < 2**32:
         parser.error("argument --seed: must be from 0 to 4294967295")
     torch.manual_seed(options.seed)
@@ -34,41 +34,34 @@ if __name__ == "__main__":
 
 # --- Prepare the data ---
 
-# the tutorial reads an Excel table with pandas; this is the same table as text, which needs no pandas
-table = Path(__file__).parent / "data" / "iris.csv"
-columns = ["#", "sepal length in cm", "sepal width in cm", "petal length in cm", "petal width in cm", "Iris_Type"]
+table = Path(__file__).parent / "data" / "iris.csv"  # text, which needs no package to be read
+columns = ["sepal length in cm", "sepal width in cm", "petal length in cm", "petal width in cm"]
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
 try:
-    # a wrong byte or quote stays in its cell, so that the line of the error is the right one
-    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.DictReader(file, restval="", quoting=csv.QUOTE_NONE)
-        row = rows.fieldnames or []  # the header
-        if sorted(row) != sorted(columns):
+    rows = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
+    for row in rows:
+        lengths = [float(row[column]) for column in columns]
+        if not all(0 < length < 1000 for length in lengths):  # nan is not, either
             raise ValueError
-        for row in rows:
-            lengths = [float(row[column]) for column in columns[1:5]]
-            if None in row or not all(0 < length < 1000 for length in lengths):  # None: too many cells
-                raise ValueError
-            input.append(lengths)
-            output.append(labels[row["Iris_Type"]])
-except (OSError, csv.Error) as error:
-    sys.exit(f"{table} cannot be read: {error}. Copy it from the repository again.")
-except (ValueError, KeyError):
-    sys.exit(f"{table}, line {rows.line_num}: expected the columns {', '.join(columns)}, with lengths above 0 "
-             f"and below 1000 and one of {', '.join(labels)}; found {row!a:.200}. Correct this line.")
+        input.append(lengths)
+        output.append(labels[row["Iris_Type"]])
+except (OSError, UnicodeError, csv.Error) as error:
+    sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy it from the repository again.")
+except (ValueError, KeyError, TypeError):
+    sys.exit(f"{table}, line {rows.line_num}: expected, with commas in between, the columns {', '.join(columns)} (each "
+             f"above 0 and below 1000) and Iris_Type ({', '.join(labels)}); found {str(row)[:200]}. Correct this line.")
 if len(input) < 5:
     sys.exit(f"{table} has {len(input)} flowers. Add some: training, validation and test need at least 5.")
 
-# the tutorial prints "balanced" for every table; the rows that it shows are left out
 balance = [output.count(label) for label in labels.values()]
 print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
       "and has the following values to predict:")
 for species, count in zip(labels, balance):
     print("%-15s    %d" % (species, count))
 
-input = torch.Tensor(input)
+input = torch.tensor(input)
 print("\nInput format: ", input.shape, input.dtype)
 output = torch.tensor(output)
 print("Output format: ", output.shape, output.dtype)
@@ -79,7 +72,9 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split])
+# a generator of its own: the same flowers test every model, whatever its seed was
+train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split],
+                                                 generator=torch.Generator().manual_seed(0))
 
 train_loader = DataLoader(train_set, batch_size=train_batch_size, shuffle=True)
 validate_loader = DataLoader(validate_set, batch_size=1)
@@ -117,26 +112,26 @@ model.to(device)
 
 
 def saveModel():
-    """Step 3: save the state dict of the model (its weights) as the file `path`."""
+    """Save the state dict of the model (its weights) as the file `path`."""
     save_checkpoint(model, path)
 
 
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-# the tutorial has lr=0.001 and never uses learning_rate; with 0.001 the model learns too little in 10 epochs
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Step 1: train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
 
     Print both mean losses and the validation accuracy after each epoch; "training batch" means epoch.
     """
-    best_accuracy = -1.0  # with the tutorial's 0.0, an epoch with nothing right is not saved
+    best_accuracy = -1.0  # so that the first epoch is always saved
 
+    # flush: the line appears at once, also in a file or in another program's window
     print("Begin training...", flush=True)
     for epoch in range(1, num_epochs + 1):
         running_train_loss = 0.0
@@ -144,12 +139,9 @@ def train(num_epochs):
         running_vall_loss = 0.0
         total = 0
 
-        # the tutorial has no such line: from epoch 2 on, it trains in the evaluation mode of the validation,
-        # which would be wrong in a network with BatchNorm or Dropout
-        model.train()
+        model.train()  # because the validation below leaves the model in evaluation mode
         for inputs, outputs in train_loader:
-            # the tutorial has no such line: its batches stay on the CPU, so with the model on a GPU it crashes
-            inputs, outputs = inputs.to(device), outputs.to(device)
+            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is
 
             # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
@@ -166,7 +158,7 @@ def train(num_epochs):
 
         train_loss_value = running_train_loss / len(train_loader)
 
-        model.eval()
+        model.eval()  # as for every test; layers such as BatchNorm and Dropout, if you add some, need it
         with torch.no_grad():
             for inputs, outputs in validate_loader:
                 inputs, outputs = inputs.to(device), outputs.to(device)
@@ -193,16 +185,17 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def test():
-    """Step 1: print the accuracy of the saved model over the test set in percent."""
+    """Print the accuracy of the saved model over the test set in percent."""
     model = Network(input_size, output_size)
     load_checkpoint(model, path)
-    model.eval()  # not in the tutorial; without BatchNorm or Dropout it is only a good habit
+    model.eval()
 
     running_accuracy = 0
     total = 0
     with torch.no_grad():
         for inputs, outputs in test_loader:
-            _, predicted = torch.max(model(inputs), 1)
+            predicted_outputs = model(inputs)
+            _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
             running_accuracy += (predicted == outputs).sum().item()
 
@@ -211,34 +204,39 @@ def test():
 
 
 def test_species():
-    """Step 1: print the accuracy of the saved model over each species of the test set in percent."""
+    """Print the accuracy of the saved model over each species of the test set in percent."""
     model = Network(input_size, output_size)
     load_checkpoint(model, path)
-    model.eval()  # as in test()
+    model.eval()
 
     labels_correct = [0] * len(labels)
     labels_total = [0] * len(labels)
     with torch.no_grad():
         for inputs, outputs in test_loader:
-            _, predicted = torch.max(model(inputs), 1)
-            # the tutorial takes one flower here, which goes wrong with a larger batch
-            for label, correct in zip(outputs.tolist(), (predicted == outputs).tolist()):
-                labels_correct[label] += correct
-                labels_total[label] += 1
+            predicted_outputs = model(inputs)
+            _, predicted = torch.max(predicted_outputs, 1)
+            for real, guess in zip(outputs.tolist(), predicted.tolist()):
+                labels_total[real] += 1
+                if guess == real:
+                    labels_correct[real] += 1
 
-    for name, correct, total in zip(labels, labels_correct, labels_total):
-        accuracy = "%2d %%" % (100 * correct / total) if total else "no flowers"
-        print("Accuracy to predict %5s :" % name, accuracy)
+    label_list = list(labels.keys())
+    for i in range(output_size):
+        if labels_total[i] > 0:
+            print("Accuracy to predict %5s : %2d %%" % (label_list[i], 100 * labels_correct[i] / labels_total[i]))
+        else:
+            print("Accuracy to predict %5s : no flowers" % label_list[i])
 
 
 if __name__ == "__main__":
     num_epochs = options.epochs
-    try:
-        train(num_epochs)
-    except KeyboardInterrupt:
-        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
-        sys.exit(130)
-    print("Finished Training\n")
+    if num_epochs > 0:
+        try:
+            train(num_epochs)
+        except KeyboardInterrupt:
+            print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
+            sys.exit(130)
+        print("Finished Training\n")
     test()
     test_species()
-    print("The best model is saved as", path)
+    print("This was the model saved as", path)

