@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run; --seed chooses others
+torch.manual_seed(0)  # the same random numbers at every run; --seed chooses others
 path = "./NetModel.pth"  # the checkpoint: what train() saves and what is tested at the end
 
 if __name__ == "__main__":
@@ -25,16 +25,14 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="start of the random numbers: another seed, another run (default: 0)")
     options = parser.parse_args()
-    if options.epochs < 0:
-        parser.error("argument --epochs: must be 0 or more")
-    if not 0 <= options.seed < 2**32:
-        parser.error("argument --seed: must be from 0 to 4294967295")
+    if options.epochs < 0 or not 0 <= options.seed < 2**32:  # from 2**32 on, the random numbers repeat
+        parser.error("--epochs must be 0 or more, --seed from 0 to 4294967295")
     torch.manual_seed(options.seed)
 
 
 # --- Prepare the data ---
 
-table = Path(__file__).parent / "data" / "iris.csv"  # text, which needs no package to be read
+table = Path(__file__).parent / "data" / "iris.csv"  # beside this file, whatever the current folder is
 columns = ["sepal length in cm", "sepal width in cm", "petal length in cm", "petal width in cm"]
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
@@ -43,7 +41,7 @@ try:
     rows = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
     for row in rows:
         lengths = [float(row[column]) for column in columns]
-        if not all(0 < length < 1000 for length in lengths):  # nan is not, either
+        if not all(0 < length < 1000 for length in lengths):  # a typing error, or nan
             raise ValueError
         input.append(lengths)
         output.append(labels[row["Iris_Type"]])
@@ -51,14 +49,15 @@ except (OSError, UnicodeError, csv.Error) as error:
     sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy it from the repository again.")
 except (ValueError, KeyError, TypeError):
     sys.exit(f"{table}, line {rows.line_num}: expected, with commas in between, the columns {', '.join(columns)} (each "
-             f"above 0 and below 1000) and Iris_Type ({', '.join(labels)}); found {str(row)[:200]}. Correct this line.")
+             f"above 0 and below 1000) and Iris_Type ({', '.join(labels)}); found {str(row)[:200]}. Correct this line, "
+             "or the names of the columns in line 1.")
 if len(input) < 5:
     sys.exit(f"{table} has {len(input)} flowers. Add some: training, validation and test need at least 5.")
 
-balance = [output.count(label) for label in labels.values()]
-print("Our dataset is", "balanced" if min(balance) == max(balance) else "not balanced",
+counts = [output.count(label) for label in labels.values()]
+print("Our dataset is", "balanced" if min(counts) == max(counts) else "not balanced",
       "and has the following values to predict:")
-for species, count in zip(labels, balance):
+for species, count in zip(labels, counts):
     print("%-15s    %d" % (species, count))
 
 input = torch.tensor(input)
@@ -72,7 +71,7 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-# a generator of its own: the same flowers test every model, whatever its seed was
+# random numbers of its own: the same flowers test every model, whatever its --seed was
 train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split],
                                                  generator=torch.Generator().manual_seed(0))
 
@@ -84,7 +83,7 @@ test_loader = DataLoader(test_set, batch_size=1)
 # --- Define a neural network ---
 
 input_size = list(input.shape)[1]  # 4 lengths
-learning_rate = 0.01
+learning_rate = 0.01  # how far a step goes; with 0.001, ten epochs are often too few
 output_size = len(labels)  # 3 species
 
 
@@ -118,20 +117,22 @@ def saveModel():
 
 # --- Define a loss function ---
 
+# small where the right species has by far the highest score
 loss_fn = nn.CrossEntropyLoss()
+# weight_decay: keeps the weights small
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch as the file `path`.
 
-    Print both mean losses and the validation accuracy after each epoch; "training batch" means epoch.
+    Print both mean losses and the validation accuracy after each epoch; the printed "training batch" is the epoch.
     """
     best_accuracy = -1.0  # so that the first epoch is always saved
 
-    # flush: the line appears at once, also in a file or in another program's window
+    # flush: the line appears now, and not only when many lines are ready
     print("Begin training...", flush=True)
     for epoch in range(1, num_epochs + 1):
         running_train_loss = 0.0
@@ -141,7 +142,7 @@ def train(num_epochs):
 
         model.train()  # because the validation below leaves the model in evaluation mode
         for inputs, outputs in train_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is
+            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is, too
 
             # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
@@ -158,14 +159,14 @@ def train(num_epochs):
 
         train_loss_value = running_train_loss / len(train_loader)
 
-        model.eval()  # as for every test; layers such as BatchNorm and Dropout, if you add some, need it
-        with torch.no_grad():
+        model.eval()  # for tests; it matters as soon as the network has a BatchNorm or Dropout layer
+        with torch.no_grad():  # a test needs no gradients
             for inputs, outputs in validate_loader:
                 inputs, outputs = inputs.to(device), outputs.to(device)
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # the species with the highest score is the prediction
+                # the species with the highest of the three scores is the prediction
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
@@ -186,7 +187,7 @@ def train(num_epochs):
 
 def test():
     """Print the accuracy of the saved model over the test set in percent."""
-    model = Network(input_size, output_size)
+    model = Network(input_size, output_size)  # a new one, on the CPU as the batches are
     load_checkpoint(model, path)
     model.eval()
 
@@ -204,8 +205,8 @@ def test():
 
 
 def test_species():
-    """Print the accuracy of the saved model over each species of the test set in percent."""
-    model = Network(input_size, output_size)
+    """Print the accuracy of the saved model for each species of the test set in percent."""
+    model = Network(input_size, output_size)  # a new one, on the CPU as the batches are
     load_checkpoint(model, path)
     model.eval()
 
@@ -229,14 +230,15 @@ def test_species():
 
 
 if __name__ == "__main__":
-    num_epochs = options.epochs
-    if num_epochs > 0:
-        try:
+    try:
+        num_epochs = options.epochs  # 10, if the command says nothing else
+        if num_epochs > 0:
             train(num_epochs)
-        except KeyboardInterrupt:
-            print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
-            sys.exit(130)
-        print("Finished Training\n")
-    test()
-    test_species()
-    print("This was the model saved as", path)
+            print("Finished Training\n")
+
+        test()
+        test_species()
+        print("The model is saved as", path)
+    except KeyboardInterrupt:
+        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
+        sys.exit(130)

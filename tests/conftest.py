@@ -1,4 +1,4 @@
-"""Each test runs in a new, empty folder, on the CPU, with a fresh model, tiny data and no display."""
+"""Each test runs in a new, empty folder, on the CPU, with a fresh model, tiny data, no display and no network."""
 import hashlib
 import io
 import os
@@ -22,14 +22,11 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch.optim import Adam  # noqa: E402
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils._pytree import tree_leaves  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 from torchvision.datasets import CIFAR10  # noqa: E402
 
 matplotlib.use("agg")
 
-import common  # noqa: E402
 import DataClassifier  # noqa: E402
 import PyTorchTraining  # noqa: E402
 
@@ -37,6 +34,10 @@ import PyTorchTraining  # noqa: E402
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """The new, empty folder in which the test runs."""
+    def no_network(*arguments, **keywords):
+        raise urllib.error.URLError("there is no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
@@ -50,7 +51,6 @@ def images(monkeypatch):
     monkeypatch.setattr(script, "optimizer", Adam(script.model.parameters(), **script.optimizer.defaults))
     for name, size, batch_size in (("train", 25, 10), ("test", 7, 3)):
         data = TensorDataset(torch.rand(size, 3, 32, 32) * 2 - 1, torch.arange(size) % 10)
-        monkeypatch.setattr(script, f"{name}_set", data, raising=False)
         monkeypatch.setattr(script, f"{name}_loader", DataLoader(data, batch_size=batch_size), raising=False)
     return script
 
@@ -75,6 +75,29 @@ def run(monkeypatch):
     return run
 
 
+@pytest.fixture
+def archive(monkeypatch, folder):
+    """./data with an archive of 5 times 4 training images and 10 test images; CIFAR10 now expects this one."""
+    random = np.random.default_rng(0)
+    sizes = {**{f"data_batch_{number}": 4 for number in range(1, 6)}, "test_batch": 10}
+    contents = {name: pickle.dumps({"data": random.integers(0, 256, (size, 3072), dtype=np.uint8),
+                                    "labels": list(range(size))}) for name, size in sizes.items()}
+    contents["batches.meta"] = pickle.dumps({"label_names": list("0123456789")})
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    file = folder / "data" / CIFAR10.filename
+    file.parent.mkdir()
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in list(sizes)[:5]])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(file.read_bytes()).hexdigest())
+    return file
+
+
 def copy_of(script, change=lambda text: text):
     """Write a changed copy of a script, with data/iris.csv beside it, into the current folder; return its path."""
     Path("data").mkdir(exist_ok=True)
@@ -91,91 +114,28 @@ class Hostile:
         return open, ("executed", "w")
 
 
-def one_line(exit):
-    """Return what a SystemExit, caught with pytest.raises, prints; check that it is one line."""
-    line = exit.value.code
-    assert isinstance(line, str) and "\n" not in line
-    return line
+def the_line(function, *arguments, status=1):
+    """Return the line with which a call ends the script; status 130 is that of Ctrl-C."""
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:  # a KeyboardInterrupt would end pytest
+        function(*arguments)
+    assert end.type is SystemExit
+    if status == 1:
+        assert isinstance(end.value.code, str) and "\n" not in end.value.code
+        return end.value.code
+    assert end.value.code == status
 
 
 def same(model, state):
     """Return whether the state dict of `model` has the same names and, but for rounding, values as `state`."""
     mine = model.state_dict()
-    return list(mine) == list(state) and all(torch.allclose(mine[name], state[name]) for name in mine)
+    return list(mine) == list(state) and all(torch.allclose(mine[name], state[name], atol=1e-6) for name in mine)
 
 
-def watch_modes(model):
-    """Return a list that from now on gets (training mode, gradients on) at each call of `model`."""
-    modes = []
-    model.register_forward_pre_hook(lambda module, _: modes.append((module.training, torch.is_grad_enabled())))
-    return modes
-
-
-TRAINING, TESTING = (True, True), (False, False)  # as watch_modes() notes them
-
-
-class PretendGPU(TorchDispatchMode):
-    """Makes the meta device a GPU: an operation on tensors of both devices is an error, as on a real one.
-
-    The meta device has no numbers: all that is read from it is zero.
-    """
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if name == "_local_scalar_dense" and tensors[0].is_meta:  # item() and tolist()
-            return 0
-        if name == "_to_copy" and tensors[0].is_meta and kwargs.get("device") == torch.device("cpu"):
-            return torch.zeros(tensors[0].shape, dtype=kwargs.get("dtype") or tensors[0].dtype)
-        if name != "copy_" and len({tensor.device for tensor in tensors if tensor.dim()}) > 1:
-            raise RuntimeError(f"{name}: tensors on two devices")
-        return func(*args, **kwargs)
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """A pretended GPU, which scripts find, to be used as `with gpu:`."""
-    for module in (common, PyTorchTraining):
-        monkeypatch.setattr(module, "get_device", lambda: torch.device("meta"))
-        monkeypatch.setattr(module, "save_checkpoint", lambda model, path: None)
-        monkeypatch.setattr(module, "load_checkpoint", lambda model, path: None)
-    return PretendGPU()
-
-
-FILES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
-
-
-@pytest.fixture
-def archive(monkeypatch):
-    """The bytes of an archive with 5 times 4 training and 10 test images; CIFAR10 now expects these."""
-    random = np.random.default_rng(0)
-    sizes = dict.fromkeys(FILES, 4)
-    sizes["test_batch"] = 10
-    contents = {name: pickle.dumps({"data": random.integers(0, 256, (size, 3072), dtype=np.uint8),
-                                    "labels": list(range(size))}) for name, size in sizes.items()}
-    contents["batches.meta"] = pickle.dumps({"label_names": list("0123456789")})
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in FILES[:5]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names",
-                                          "md5": md5["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(buffer.getvalue()).hexdigest())
-    monkeypatch.setattr("urllib.request.urlopen", no_network)
-    return buffer.getvalue()
-
-
-def no_network(*arguments, **keywords):
-    raise urllib.error.URLError("there is no network")
-
-
-def put(archive):
-    """Put the archive into ./data, as a reader does by hand."""
-    Path("data").mkdir(exist_ok=True)
-    Path("data", CIFAR10.filename).write_bytes(archive)
+def record_prints(monkeypatch, function, *arguments):
+    """Return the lines that a call prints; check that each appears at once, also in a file or a pipe."""
+    lines = []
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.print", lambda *words, flush=False: lines.append((" ".join(map(str, words)), flush)))
+        function(*arguments)
+    assert all(flush for _, flush in lines)
+    return [line for line, _ in lines]

@@ -1,34 +1,168 @@
-"""How the image script gets CIFAR-10: a whole run on a tiny data set of the same layout, and what can go wrong."""
-import http.client
+"""How the image script gets its images: from ./data, from servers that work or not, or synthetic ones."""
 import io
 import pickle
+import re
 import shutil
 import socket
-import urllib.error
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import PyTorchTraining
 import pytest
 import torch
-from conftest import FILES, IMAGES, Hostile, one_line, put
+from conftest import IMAGES, Hostile, copy_of, the_line
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
+URLOPEN, SETTIMEOUT = urllib.request.urlopen, socket.setdefaulttimeout
+FOLDER = Path("data", CIFAR10.base_folder)
 
-def fails(run):
-    """Run the script; check that it ends with one line that tells the three cures, and return that line."""
-    with pytest.raises(SystemExit) as exit:
-        run(IMAGES)
-    line = one_line(exit)
-    cures = "--dummy", "delete ./data/cifar-10-batches-py", f"put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5})"
+
+class Handler(BaseHTTPRequestHandler):
+    """A server that works or not: its answer is the name of the path that is asked for."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path == "/silent":
+            self.server.finished.wait(10)
+        elif self.path == "/no_HTTP":
+            self.wfile.write(b"this is\r\nno HTTP")
+        else:
+            self.send_response(404 if self.path == "/missing" else 200)
+            self.send_header("Content-Length", str(len(self.server.archive)))
+            self.end_headers()
+            body = self.server.archive if self.path in ("/good", "/half") else b"<" * len(self.server.archive)
+            if self.command == "GET":
+                self.wfile.write(body[:len(body) // 2] if self.path == "/half" else body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(archive, monkeypatch):
+    """A server of our own, which has the archive; ./data has it no more."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.finished, server.archive = [], threading.Event(), archive.read_bytes()
+    archive.unlink()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("urllib.request.urlopen", URLOPEN)
+    yield server
+    server.finished.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def run_with(server, run, monkeypatch):
+    """A function that runs one epoch of the script, with servers that answer as the names say, in their order."""
+    def run_with(*names):
+        address = f"http://127.0.0.1:{server.server_port}"
+        urls = ["http://127.0.0.1:1/down" if name == "down" else f"{address}/{name}" for name in names]
+        script = copy_of(IMAGES, lambda text: re.sub(r"(?ms)^servers = \[.*?\]$", f"servers = {urls}", text))
+        assert str(urls) in script.read_text(encoding="utf-8")
+        monkeypatch.setattr(CIFAR10, "url", None)  # so that the script's change ends with the test
+        monkeypatch.setattr("socket.setdefaulttimeout", lambda seconds: SETTIMEOUT(seconds / 100))
+        try:
+            return run(script, "--epochs", "1")
+        finally:
+            SETTIMEOUT(None)
+
+    return run_with
+
+
+@pytest.mark.parametrize("fault", ["down", "missing", "wrong", "half", "no_HTTP", "silent"])
+def test_after_a_server_that_fails_the_next_one_is_asked(run_with, server, archive, capsys, fault):
+    run_with(fault, "good", "never_asked")
+    text = capsys.readouterr().out
+    assert archive.read_bytes() == server.archive and "/good" in server.asked and "/never_asked" not in server.asked
+    downloads = re.findall(r"^Downloading CIFAR-10 \(170 MB\) from (\S+) to (\S+)$", text, re.M)
+    assert [url.rpartition("/")[2] for url, _ in downloads] == [fault, "good"]
+    assert {Path(file) for _, file in downloads} == {Path("data", CIFAR10.filename)}
+    assert text.index("Downloading") < text.index("The number of images in a training set is:  20\n")
+
+
+@pytest.mark.parametrize("last, reason", [("down", "refused"), ("missing", "404"), ("wrong", "corrupted")])
+def test_if_all_servers_fail_one_line_tells_the_last_reason_and_what_to_do(run_with, last, reason):
+    line = the_line(run_with, "half", "silent", last)
     assert line.startswith("The CIFAR-10 images could neither be read from ./data nor downloaded (")
-    assert -1 < line.index(cures[0]) < line.index(cures[1]) < line.index(cures[2])
-    return line
+    assert reason in line.partition("(")[2].partition("). ")[0]
+    for cure in ("Delete ./data/cifar-10-batches-py", "--dummy", f"{CIFAR10.filename} (MD5 {CIFAR10.tgz_md5})"):
+        assert cure in line.partition("). ")[2]
+    run_with("good")  # what was left of the downloads is no harm
 
 
-def test_the_images_are_those_that_the_tutorial_makes(archive, run, capsys):
-    put(archive)
+def test_what_is_in_data_needs_no_server(run_with, server, archive, capsys):
+    archive.write_bytes(server.archive)
+    run_with("good")  # the archive alone
+    archive.unlink()
+    run_with("good")  # its folder alone
+    assert server.asked == [] and "Downloading" not in capsys.readouterr().out
+
+
+def test_a_damaged_archive_is_told_and_downloaded_again(run_with, server, archive, capsys):
+    archive.write_bytes(server.archive[:-10])
+    run_with("good")
+    assert re.match(r"\S+cifar-10-python.tar.gz is damaged \(its MD5 is not " + CIFAR10.tgz_md5,
+                    capsys.readouterr().out)
+    assert archive.read_bytes() == server.archive
+
+
+def test_ctrl_c_in_the_download_is_status_130_and_the_next_start_works(run_with, monkeypatch, capsys):
+    class Stopped(io.BytesIO):
+        url, length = None, 100000
+
+        def read(self, size):
+            return super().read(size) or self.stop()
+
+        def stop(self):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("urllib.request.urlopen", lambda *arguments: Stopped(bytes(1000)))
+        the_line(run_with, "good", status=130)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("Stopped. ") and "--dummy" in error and CIFAR10.filename in error and "elete" not in error
+    run_with("good")
+
+
+def test_the_servers_have_the_archive_under_its_name_and_torchvision_asks_the_first():
+    assert [url.rpartition("/")[2] for url in PyTorchTraining.servers] == 3 * [CIFAR10.filename]
+    assert CIFAR10.url == PyTorchTraining.servers[0]
+
+
+def test_a_folder_that_cannot_be_used_stays_as_it_is(archive, run):
+    shutil.rmtree("data")
+    Path("data").write_text("my notes")
+    the_line(run, IMAGES)
+    assert Path("data").read_text() == "my notes"
+
+
+def test_data_are_never_unpickled_before_their_checksum_was_verified(archive, run):
+    run(IMAGES, "--epochs", "1")
+    archive.unlink()
+    for file in list(FOLDER.iterdir()):
+        whole = file.read_bytes()
+        file.write_bytes(pickle.dumps(Hostile()))
+        the_line(run, IMAGES)
+        assert not Path("executed").exists()
+        file.write_bytes(whole)
+    run(IMAGES, "--epochs", "0")
+
+
+def test_a_programming_error_keeps_its_traceback(run, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "__init__", lambda self, wrong: None)
+    with pytest.raises(TypeError):
+        run(IMAGES)
+
+
+def test_the_images_are_those_of_the_tutorial(archive, run):
     script = run(IMAGES, "--epochs", "1")
-    assert "The number of images in a training set is:  20\n" in capsys.readouterr().out
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
     for train, loader in ((True, script["train_loader"]), (False, script["test_loader"])):
         torch.manual_seed(1)
@@ -40,86 +174,25 @@ def test_the_images_are_those_that_the_tutorial_makes(archive, run, capsys):
         assert len(ours) == len(theirs)
 
 
-def test_a_whole_run_on_an_archive_put_there_by_hand(archive, run, capsys, folder):
-    put(archive)
-    script = run(IMAGES, "--epochs", "2", "--seed", "3")
-    lines = [line for line in capsys.readouterr().out.splitlines()
-             if "verified" not in line and "Extracting" not in line]  # old versions of torchvision say so
-    assert len(lines) == 21
-    for line, start in zip(lines, [
-            "The number of images in a training set is:  20", "The number of images in a test set is:  10",
-            "The number of batches per epoch is:  2", "The model will be running on cpu device",
-            "For epoch 1 the test accuracy over the whole test set is ",
-            "For epoch 2 the test accuracy over the whole test set is ", "Finished Training",
-            "The best model is saved as ./myFirstModel.pth; its test accuracy is ",
-            "There is no display: the picture is saved as ./testBatch.png",
-            "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck",
-            "Predicted: ", "Accuracy of plane :"]):
-        assert line.startswith(start)
-    best = max(int(line.split()[-2]) for line in lines if line.startswith("For epoch"))
-    assert f"its test accuracy is {best} %" in "".join(lines)
-    assert script["options"].seed == 3
-    assert sorted(path.name for path in folder.iterdir()) == ["data", "myFirstModel.pth", "testBatch.png"]
-
-
-def test_data_are_never_unpickled_before_their_checksum_was_verified(archive, run, folder):
-    put(archive)
+def test_transforms_of_torchvision_get_the_floats_and_the_label(archive, run):
     run(IMAGES, "--epochs", "1")
-    (folder / "data" / CIFAR10.filename).unlink()
-    for name in FILES + ["batches.meta"]:
-        file = folder / "data" / "cifar-10-batches-py" / name
-        whole = file.read_bytes()
-        file.write_bytes(pickle.dumps(Hostile()))
-        fails(run)
-        assert not (folder / "executed").exists()
-        file.write_bytes(whole)
+    plain = PyTorchTraining.FastCIFAR10("./data")
+    flipped = PyTorchTraining.FastCIFAR10("./data", transform=transforms.RandomHorizontalFlip(p=1.0),
+                                          target_transform=lambda label: -label)
+    for (image, label), (flipped_image, changed_label) in zip(plain, flipped):
+        assert image.dtype == torch.float32 and torch.equal(image.flip(2), flipped_image) and changed_label == -label
+    cropped, _ = PyTorchTraining.FastCIFAR10("./data", transform=transforms.RandomCrop(32, padding=32))[0]
+    assert cropped.shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize("error, words", [
-    (urllib.error.URLError(ConnectionRefusedError("Connection refused")), "Connection refused"),
-    (urllib.error.HTTPError("http://localhost", 503, "Service Unavailable", None, io.BytesIO()), "503"),
-    (http.client.BadStatusLine("this is\r\nno HTTP"), "this is no HTTP"),
-    (TimeoutError("timed out"), "timed out"),
-    (KeyboardInterrupt(), "KeyboardInterrupt"),
-    (None, "corrupted")], ids=["refused", "503", "no HTTP", "no answer", "Ctrl-C", "half the file"])
-def test_a_download_that_fails_or_stops_for_a_minute_is_one_line(archive, run, monkeypatch, error, words):
-    class Half(io.BytesIO):
-        url, length = None, len(archive)
-
-    def urlopen(*arguments, **keywords):
-        assert timeouts == [60]
-        if error:
-            raise error
-        return Half(archive[:len(archive) // 2])
-
-    timeouts = []
-    monkeypatch.setattr(socket, "setdefaulttimeout", timeouts.append)
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    assert words in fails(run)
-    put(archive)  # what was left of the download is no harm
-    run(IMAGES, "--epochs", "1")
-
-
-def test_the_cures_in_the_line_help(archive, run, folder):
-    put(archive)
-    run(IMAGES, "--epochs", "1")
-    (folder / "data" / "cifar-10-batches-py" / "batches.meta").write_bytes(b"damaged")
-    fails(run)
-    shutil.rmtree(folder / "data" / "cifar-10-batches-py")
-    run(IMAGES, "--epochs", "1")
-
-
-def test_a_damaged_archive_and_a_file_named_data_stay_as_they_are(archive, run, folder):
-    put(archive[:-10])
-    fails(run)
-    assert (folder / "data" / CIFAR10.filename).read_bytes() == archive[:-10]
-    shutil.rmtree(folder / "data")
-    (folder / "data").write_text("my notes")
-    fails(run)
-    assert (folder / "data").read_text() == "my notes"
-
-
-def test_a_programming_error_keeps_its_traceback(run, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "__init__", lambda self, wrong: None)
-    with pytest.raises(TypeError):
-        run(IMAGES)
+def test_the_dummy_images_can_be_told_apart_and_are_the_same_with_every_seed(run):
+    script = run(IMAGES, "--dummy", "--epochs", "1", "--seed", "1")
+    assert script["testAccuracy"]() > 90
+    (images, labels), (test_images, test_labels) = script["train_set"].tensors, script["test_set"].tensors
+    assert images.shape == (1000, 3, 32, 32) and test_images.shape == (200, 3, 32, 32)
+    assert images.dtype == torch.float32 and labels.dtype == torch.int64 and images.min() == -1 and images.max() == 1
+    for part in (labels, test_labels):
+        assert part.bincount().tolist() == 10 * [len(part) // 10]
+    distances = torch.cdist(test_images.flatten(1), images.flatten(1))
+    assert distances.min() > 10  # nothing is both trained on and tested, and noise makes the patterns no trifle
+    assert torch.equal(images, run(IMAGES, "--dummy", "--epochs", "0", "--seed", "2")["train_set"].tensors[0])
