@@ -1,90 +1,89 @@
-"""What the README shows exists and runs: its commands, options, map, and the blocks to copy."""
+"""What the README shows exists and runs: commands, options, messages, numbers, the blocks, and code pasted into ours."""
 import re
+import sys
+from pathlib import Path
 
 import common
+import DataClassifier
+import PyTorchTraining
 import pytest
 import torch
-from conftest import ROOT
+from conftest import IMAGES, IRIS, ROOT, copy_of, the_line
+from torchvision.datasets import CIFAR10
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "tests" / "results.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
 PYTHON = [block for language, block in BLOCKS if language == "python"]
-INLINE = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.S))
-COMMANDS = sorted({line for text in [*(block for _, block in BLOCKS), *INLINE] for line in text.splitlines()
-                   if re.match(r"python3? \S*[a-z]", line)})
+COMMANDS = re.findall(r"^python3? .*|(?<=`)python3? [^`\n]+", README, re.M)
+MAP = re.findall(r"^\| (\d)\. .* \| \[(.*)\]\((\w+).py#L(\d+)-L(\d+)\) \| ([\d, ]*)\| (.*?)\|$", README, re.M)
 
 
-@pytest.fixture
-def help_of(run, capsys):
-    """A function that returns the --help of a script."""
-    def help_of(script):
-        with pytest.raises(SystemExit) as exit:
-            run(ROOT / script, "--help")
-        assert not exit.value.code
-        return capsys.readouterr().out
-
-    return help_of
+def names_in(cell):
+    return re.findall(r"`(\w+)`", cell)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_a_command_names_what_exists(command):
-    words = command.split()
-    if words[1] == "-c":
-        compile(re.search('"(.*)"', command)[1], "command", "exec")
-    elif words[1] == "-m":
-        assert "-r" not in words or (ROOT / words[words.index("-r") + 1]).exists()
-    elif words[1] != "export.py":  # the reader's own file
-        assert (ROOT / words[1]).exists()
+    for word in re.findall(r"\S+\.(?:py|txt)\b", command):
+        assert (ROOT / word).exists() or f"Save this as `{word}`" in README or f"this as `{word}`" in README
 
 
-def test_the_options_are_those_of_the_scripts(help_of):
-    assert {"python DataClassifier.py", "python PyTorchTraining.py", "python -m pytest",
-            "python -m pip install -r requirements.txt"} <= set(COMMANDS)
-    options = {option for script in ("PyTorchTraining.py", "DataClassifier.py", "tests/claims.py")
-               for option in re.findall(r"--[a-z]+", help_of(script))} - {"--help"}
-    assert options == {option for text in INLINE for option in re.findall(r"(?<!\S)--[a-z]+", text)}
+def test_the_options_and_defaults_are_those_of_the_scripts(run, capsys):
+    for script in (IMAGES, IRIS):
+        the_line(run, script, "--help", status=0)
+    text = capsys.readouterr().out
+    assert set(re.findall(r"--[a-z]+", text)) - {"--help"} == set(re.findall(r"^- `(--[a-z]+)", README, re.M))
+    assert re.findall(r"\(default:\s+(\d+)\)", text) == ["5", "0", "10", "0"]
+    assert "5 for the images and 10 for Iris" in README and "If not given, it is 0." in README
 
 
-def test_the_map_names_the_blocks_in_their_order():
-    for script in ("PyTorchTraining.py", "DataClassifier.py"):
-        table = re.search(r"^\|[^\n]*\| In `%s` \|[^\n]*\n\|---\|---\|---\|\n((?:\|.*\|\n)+)" % re.escape(script),
-                          README, re.M)[1]
-        code = (ROOT / script).read_text(encoding="utf-8")
-        names = re.findall(r"`(\w+)`", "".join(row.split("|")[2] for row in table.splitlines()))
-        places = [re.search(r"^ *(?:def |class )?(?:\w+, )*%s\b(?:, \w+)*(?: = |\()" % name, code, re.M).start()
-                  for name in names]
-        assert len(names) > 10 and places == sorted(places)
+def test_the_messages_are_those_of_the_scripts(run, archive, images):
+    archive.unlink()
+    lines = [the_line(run, IMAGES), the_line(run, IRIS, "--epochs", "0")]
+    Path("NetModel.pth").write_text("damaged")
+    lines.append(the_line(run, IRIS, "--epochs", "0"))
+    Path("NetModel.pth").chmod(0o444)
+    lines.append(the_line(run, IRIS))
+    Path("NetModel.pth").chmod(0o644)
+    quoted = [text for text in re.findall(r"\*\*`([^`]+)`\*\*", README) if text.startswith(("The CIFAR", "./"))]
+    assert len(quoted) == 4 and all(any(line.startswith(text) for line in lines) for text in quoted)
+    assert all(url in README for url in PyTorchTraining.servers)
 
 
-def test_the_lines_that_replace_common_do_the_same(folder):
-    block, = [block for block in PYTHON if block.startswith("get_device")]
-    names = {"torch": torch}
-    exec(block, names)
-    assert names["get_device"]() == common.get_device()
-    model, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    names["save_checkpoint"](model, "model.pth")
-    names["load_checkpoint"](other, "model.pth")
-    assert torch.equal(model.weight, other.weight)
+def namespace(name):
+    """Return globals in which a block of a script can run, and the lines of that script."""
+    return {"__name__": "__main__", "__file__": str(ROOT / f"{name}.py")}, (
+        ROOT / f"{name}.py").read_text(encoding="utf-8").splitlines(keepends=True)
 
 
-@pytest.mark.parametrize("fixture, name, names, shape", [
-    ("images", "ImageClassifier.onnx", ["modelInput", "modelOutput"], (3, 32, 32)),
-    ("iris", "Network.onnx", ["input", "output"], (4,))])
-def test_the_blocks_write_onnx_that_computes_what_the_model_does(request, folder, capsys, fixture, name, names, shape):
-    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    script = request.getfixturevalue(fixture)
-    script.model.train()(torch.rand(8, *shape))  # so that the running statistics are not those of a new network
-    script.saveModel()
-    block, = [block for block in PYTHON if f'"{name}"' in block]
-    exec(block, {"__name__": "__main__"})
-    assert capsys.readouterr().out.endswith(f"Saved {name}\n")
-    assert sorted(path.name for path in folder.iterdir()) == sorted([script.path[2:], name])  # a single file
-    onnx.checker.check_model(onnx.load(name))
-    assert [(opset.domain, opset.version) for opset in onnx.load(name).opset_import] == [("", 9)]
-    session = onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"])
-    assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == names
-    for size in (1, 7):
-        batch = torch.rand(size, *shape) * 2 - 1
-        expected = script.model.eval()(batch).detach()
-        output, = session.run(None, {names[0]: batch.numpy()})
-        assert torch.allclose(torch.from_numpy(output), expected, rtol=1e-3, atol=1e-5)
+def use(names, script):
+    """Call each function of a block once."""
+    torch.save(script["model"].state_dict(), script["path"])
+    for name in names:
+        if callable(script[name]) and re.match("(train|test|save|image)", name):
+            script[name](*{"train": [1], "imageshow": [torch.zeros(3, 2, 2)]}.get(name, []))
+
+
+@pytest.mark.parametrize("number, cell, name, first, last, needs, extra", MAP)
+def test_a_block_of_the_map_is_where_it_says_and_runs_with_the_blocks_that_it_needs(
+        monkeypatch, number, cell, name, first, last, needs, extra):
+    monkeypatch.setattr(sys, "argv", [name, "--epochs", "1", *(["--dummy"] if name == "PyTorchTraining" else [])])
+
+    def run_blocks(numbers):
+        script, lines = namespace(name)
+        heading = next(place for place, line in enumerate(lines) if line.startswith("# --- "))
+        exec("".join(lines[:heading]), script)
+        before = set(script)
+        for other in MAP:
+            if other[2] == name and other[0] in numbers and other[0] < number:
+                exec("".join(lines[int(other[3]) - 1:int(other[4])]), script)
+        exec(compile("".join(lines[int(first) - 1:int(last)]), name, "exec"), script)
+        assert set(names_in(cell)) <= set(script) - before
+        use(names_in(cell), {**script} if "model" in script else {**script, "model": torch.nn.Linear(1, 1)})
+
+    needed = needs.replace(",", "").split()
+    run_blocks(needed)
+    for missing in needed:
+        with pytest.raises(NameError):
+            run_blocks([other for other in needed if other != missing])
