@@ -38,7 +38,8 @@ labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 input = []
 output = []
 try:
-    rows = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    rows = csv.DictReader(lines, quoting=csv.QUOTE_NONE)  # each line is a flower: a quote does not join two lines
     for row in rows:
         lengths = [float(row[column]) for column in columns]
         if not all(0 < length < 1000 for length in lengths):  # a typing error, or nan

@@ -72,15 +72,15 @@ class FastCIFAR10(CIFAR10):
             self.url = server
             try:
                 return super().download()
-            except (URLError, ConnectionError, TimeoutError, HTTPException, RuntimeError) as error:
+            except (URLError, ConnectionError, TimeoutError, HTTPException, RuntimeError, ValueError) as error:
                 problem = error  # and on to the next server
         raise problem
 
     def __getitem__(self, index):
         """Return image number `index`, floats of shape (3, 32, 32) from -1 to 1, and its label.
 
-        They are the floats that ToTensor() and Normalize() make. If there is a `transform`, it gets the floats (so it
-        must not begin with ToTensor()), and `target_transform` gets the label.
+        They are the floats that ToTensor() and Normalize() make. A `transform` gets these floats: flips and crops work,
+        ToTensor() and changes of color do not. A `target_transform` gets the label.
         """
         # from bytes, 0 to 255, of shape (32, 32, 3)
         image = torch.from_numpy(np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1)
@@ -113,7 +113,7 @@ if __name__ == "__main__":  # an import, as for ONNX, loads no images
         except KeyboardInterrupt:
             print(f"Stopped. If the download is too slow, {cures}.", file=sys.stderr)
             sys.exit(130)
-        except (OSError, RuntimeError, HTTPException) as error:
+        except (OSError, HTTPException, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             sys.exit(f"The CIFAR-10 images could neither be read from ./data nor downloaded ({reason}). Delete "
                      f"./data/{CIFAR10.base_folder} if it is there, and start again; {cures}.")

@@ -30,8 +30,8 @@ def save_checkpoint(model, path):
     target = Path(path).resolve()  # if `path` is a symbolic link, the file behind it
     temporary = Path(f"{target}.{os.getpid()}.tmp")  # so that two runs in one folder do not share it
     try:
-        if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
-            raise PermissionError(errno.EACCES, "The file is read-only")
+        if target.exists() and not (target.is_file() and target.stat().st_mode & stat.S_IWUSR):
+            raise PermissionError(errno.EACCES, "It is read-only or not a file")
         with temporary.open("wb") as file:
             file.write(state.getbuffer())
             file.flush()

@@ -161,6 +161,7 @@ FAULTS = {
     "nan": (changed(2, "1,nan,3.5,1.4,0.2,Iris-setosa"), "line 2:"),
     "infinite as float32": (changed(2, "1,5.1,1e39,1.4,0.2,Iris-setosa"), "line 2:"),
     "a negative length": (changed(151, "150,5.9,3.0,-5.1,1.8,Iris-virginica"), "line 151:"),
+    "an open quote": (changed(20, '19,5.7,3.8,1.7,0.3,"Iris-setosa'), "line 20:"),
     "an unknown species": (changed(100, "99,5.1,2.5,3.0,1.1,Iris-r\u00eaveuse"), "line 100:"),
 }
 

@@ -1,44 +1,178 @@
-"""tests/claims.py and tests/benchmark.py on tiny data: what they print is what they measured."""
+"""tests/claims.py and tests/benchmark.py on tiny or pretended data: what they print is what they measured."""
 import re
-import subprocess
 import sys
-from itertools import count
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 
 import benchmark
 import claims
 import pytest
 import torch
-from conftest import ROOT, the_line
+from conftest import IRIS, ROOT, copy_of, same, the_line
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torchvision.datasets import CIFAR10
 
+RESULTS = (ROOT / "tests" / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def no_options(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["claims.py"])
+
 
 def tables(text):
-    """Return {row: [cells]} of all Markdown tables in `text`."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\| ?\S?.*\|$", text, re.M)]
-    return {row[0]: row[1:] for row in rows}
+    """Return {first cell: list of the other cells} of all tables in `text`."""
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in re.findall(r"^\|.*\|$", text, re.M)]
+    return {first: cells for first, *cells in rows}
 
 
-def test_the_images_are_measured_as_published_and_as_fixed(archive, monkeypatch, tmp_path):
-    modes, means = [], {}
-    monkeypatch.setattr(sys, "argv", ["claims.py"])
+def test_a_script_starts_with_its_seed_and_a_checkpoint_of_its_own(run, tmp_path):
+    Path("NetModel.pth").write_text("the user's own")
+    script = claims.started("DataClassifier.py", 3, tmp_path / "other")
+    torch.manual_seed(3)
+    assert same(script["model"], script["Network"](4, 3).state_dict())
+    assert Path(script["path"]).parent == tmp_path / "other"
+
+
+def test_as_published_trains_in_evaluation_mode_from_epoch_2_on(archive, tmp_path):
+    modes = []
     hook = register_module_forward_pre_hook(lambda module, _: modes.append(
         (module.training, torch.is_grad_enabled())) if hasattr(module, "conv1") else None)
     try:
-        conclusions, text, curves = claims.images(2, 3, tmp_path)
+        _, _, curves = claims.images(1, 2, tmp_path)
     finally:
         hook.remove()
-    published = [(True, True)] * 2 + [(False, False)] + 2 * ([(False, True)] * 2 + [(False, False)])
-    fixed = 3 * ([(True, True)] * 2 + [(False, False)])
-    tested = [(False, False)] * 2 + [(True, False)] * 2  # testBatch() and testClassess(), in both modes
-    assert modes == 2 * (published + tested + fixed + tested)
-    rows = tables(text)
-    for (kind, seed), accuracies in curves.items():
-        best = [float(value) for value in rows[f"seed {seed}, {kind}"][:1]]
-        assert best == [max(accuracies)] and len(accuracies) == 3
-        means.setdefault(kind, []).append(best[0])
-    assert curves["as published", 0][0] == curves["as fixed", 0][0]  # in epoch 1 nothing is taken back
-    difference = mean(means["as fixed"]) - mean(means["as published"])
-    assert f"{mean(means['as fixed']):.1f} % (mean of 2 seeds)" in conclusions and f": {difference:.1f} points more" in conclusions
+    test, training, published = [(False, False)], 2 * [(True, True)], 2 * [(False, True)]
+    both = 2 * test + 2 * [(True, False)]  # testBatch() and testClassess(), in evaluation and in training mode
+    assert modes == training + test + published + test + both + training + test + training + test + both
+    assert curves["as published", 0][0] == curves["as fixed", 0][0] and len(curves["as fixed", 0]) == 2
+
+
+def pretended(name, seed, folder):
+    """Take the place of started(): epoch 2 is the best, and each result tells which model was tested in which mode."""
+    model = torch.nn.Linear(1, 1)
+
+    def train(epochs):
+        best = 0
+        for epoch in range(epochs):
+            torch.nn.init.constant_(model.weight, epoch)
+            print(f"[1,  1000] loss: {epoch + seed}.500")
+            model.train()
+            accuracy = script["testAccuracy"]()
+            if accuracy > best:
+                best = accuracy
+                torch.save(model.state_dict(), script["path"])
+
+    def testAccuracy():
+        accuracy = [50, 70.26, 60][int(model.weight)] + seed - (0 if model.training else 5)
+        model.eval()
+        return accuracy
+
+    def testBatch():
+        print("Real labels: ", *10 * ["cat"])
+        print("Predicted: ", *(["cat"] * (3 * model.training + int(model.weight)) + 10 * ["dog"])[:10])
+
+    def testClassess():
+        print("Accuracy of plane : %d %%\nAccuracy of   car : 40 %%" % (10 * model.training + 20 * model.weight))
+
+    script = {"model": model, "path": str(Path(folder, "claims.pth")), "train": train, "testAccuracy": testAccuracy,
+              "testBatch": testBatch, "testClassess": testClassess}
+    return script
+
+
+def test_the_image_tables_have_the_best_epoch_its_checkpoint_and_both_modes(monkeypatch, tmp_path):
+    monkeypatch.setattr(claims, "started", pretended)
+    conclusions, text, curves = claims.images(2, 3, tmp_path)
+    assert curves["as published", 1] == [51, 66.26, 56] and curves["as fixed", 0] == [50, 70.26, 60]
+    assert "| seed 0, as published | 50.00 | 65.26 | 55.00 |\n" in text
+    assert "| seed 0, as published | 65.26 | 30.0 | 35.0 | 1 | 4 |\n" in text
+    assert "| seed 1, as fixed | 71.26 | 30.0 | 35.0 | 1 | 4 |\n" in text
+    assert tables(text)["first loss"] == ["1.782", "0.500", "1.500"]
+    assert tables(text)["last loss"] == ["0.758", "2.500", "3.500"] and tables(text)["plane"] == ["76", "20", "20"]
+    for words in ("has 70.8 % (mean of 2 seeds), and without it 65.8 %: 5.0 points more.", "have 30.0 % (mean",
+                  "in training mode 35.0 % (35.0 to 35.0): -5.0 points less", "61.0 %, which is outside that range"):
+        assert words in conclusions
+
+
+def test_the_iris_tables_are_what_the_script_prints_with_each_seed(run, capsys, tmp_path):
+    conclusions, text = claims.iris(2, 3, tmp_path)
+    accuracies = re.findall(r"learning rate (\S+): (\S+) %", capsys.readouterr().out)
+    for rate in ("0.001", "0.01"):
+        script = copy_of(IRIS, lambda text: text.replace("learning_rate = 0.01", f"learning_rate = {rate}"))
+        exact = []
+        for seed in ("0", "1"):
+            names = run(script, "--epochs", "3", "--seed", seed)
+            printed = capsys.readouterr().out
+            names["load_checkpoint"](names["model"], names["path"])
+            inputs, outputs = names["test_set"][:]
+            exact.append(100 * (names["model"](inputs).argmax(1) == outputs).double().mean().item())
+            if rate == "0.01":
+                numbers = re.findall(r"Loss is: (\S+) Validation Loss is: (\S+) Accuracy is (\d+) %", printed)
+                column = [*numbers[0], *numbers[-1], *re.findall(r": +(\d+) %$", printed, re.M)]
+                assert [tables(text)[name][1 + int(seed)] for name in claims.IRIS_PUBLISHED] == column
+        assert [value for other, value in accuracies if other == rate] == [f"{value:.1f}" for value in exact]
+        assert tables(text)[f"learning rate {rate}"][-3:] == [f"{f(exact):.1f}" for f in (mean, min, max)]
+        assert f"{mean(exact):.1f} %" in conclusions
+
+
+def test_a_whole_run_writes_both_files_and_keeps_what_was_written_by_hand(tmp_path):
+    (tmp_path / "results.md").write_text(f"old numbers\n{claims.KEPT}by hand", encoding="utf-8")
+    curves = {("as published", 0): [60, 61, 62], ("as fixed", 0): [60, 65, 70]}
+    for _ in range(2):
+        claims.write(tmp_path, "here", ("- one\n", "| table |\n", curves), ("- two\n", "| iris |\n"), "speed\n")
+        text = (tmp_path / "results.md").read_text(encoding="utf-8")
+        assert text.endswith(f"{claims.KEPT}by hand") and "old numbers" not in text and text.count("speed\n") == 1
+        assert re.search(r"here.*- one\n- two\n.*\| table \|\n.*\| iris \|\n", text, re.S)
+        chart = (tmp_path / "accuracy.svg").read_bytes()
+        (tmp_path / "accuracy.svg").unlink()
+    claims.chart(curves, tmp_path / "accuracy.svg")
+    assert chart == (tmp_path / "accuracy.svg").read_bytes() and b"<svg" in chart
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--epochs"])
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_wrong_number_is_told_before_anything_is_measured(monkeypatch, capsys, option, number):
+    monkeypatch.setattr(sys, "argv", ["claims.py", "iris", option, number])
+    the_line(claims.main, status=2)
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_the_benchmark_prints_the_ratios_of_its_own_times(monkeypatch, capsys):
+    step = {benchmark.tutorial_train: 8, benchmark.our_train: 5, benchmark.bare_train: 4,
+            benchmark.tutorial_test: 2, benchmark.our_test: 1}
+    factors = iter([3, 1, 2, 1, 1])  # the tutorial's training: a round to warm up, a slow one among four
+
+    def seconds(function, *arguments):
+        function(*arguments)
+        factor = next(factors) if function is benchmark.tutorial_train else 1
+        return factor * step[function] / 1000 * (benchmark.TESTS if "test" in function.__name__ else benchmark.STEPS)
+
+    monkeypatch.setattr(CIFAR10, "__init__", benchmark.random_images)
+    for name, value in (("ROUNDS", 4), ("STEPS", 2), ("TESTS", 3), ("seconds", seconds)):
+        monkeypatch.setattr(benchmark, name, value)
+    monkeypatch.setattr(benchmark, "subprocess", SimpleNamespace(PIPE=None, run=lambda command, **keywords: (
+        SimpleNamespace(stdout=b"lines\n300" if command[-1] == "ours" else b"200"))))
+    before = dict(vars(benchmark.ours))
+    benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "an epoch: the tutorial's, ours       42.00 s    26.00 s   1.62 (1.62 to 3.15)" in lines
+    assert "a training step: ours, a bare one     5.00 ms    4.00 ms  1.25 (1.25 to 1.25)" in lines
+    if Path("/proc/self/status").exists():
+        assert "peak memory: ours, the tutorial's      300 MB     200 MB  1.50" in lines
+        benchmark.print_memory("ours")
+        assert int(capsys.readouterr().out.split()[-1]) > 100
+    assert {name: vars(benchmark.ours).get(name) for name in before} == before
+
+
+def test_the_help_of_the_benchmark_measures_nothing(run, capsys):
+    the_line(run, ROOT / "tests" / "benchmark.py", "--help", status=0)
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_the_results_have_the_tutorials_numbers():
+    rows = tables(RESULTS)
+    for name, value in {**claims.CLASSES_PUBLISHED, **claims.IRIS_PUBLISHED}.items():
+        assert rows[name][0] == str(value)
+    assert f"| the tutorial | {' | '.join(map(str, claims.EPOCHS_PUBLISHED))} |\n" in RESULTS
+    assert f"| the tutorial | {' | '.join(map(str, claims.TESTS_PUBLISHED))} |\n" in RESULTS
