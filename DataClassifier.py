@@ -147,7 +147,7 @@ def train(num_epochs):
 
             # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
-            # predict: three scores for each flower
+            # predict: the scores of each flower
             predicted_outputs = model(inputs)
             # compute the loss, one number: how far the scores are from the real species
             train_loss = loss_fn(predicted_outputs, outputs)
@@ -167,7 +167,7 @@ def train(num_epochs):
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # the species with the highest of the three scores is the prediction
+                # the species with the highest score is the prediction
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
@@ -197,6 +197,7 @@ def test():
     with torch.no_grad():
         for inputs, outputs in test_loader:
             predicted_outputs = model(inputs)
+            # the species with the highest score is the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
             running_accuracy += (predicted == outputs).sum().item()
@@ -216,6 +217,7 @@ def test_species():
     with torch.no_grad():
         for inputs, outputs in test_loader:
             predicted_outputs = model(inputs)
+            # the species with the highest score is the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             for real, guess in zip(outputs.tolist(), predicted.tolist()):
                 labels_total[real] += 1

@@ -55,7 +55,7 @@ classes = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship"
 
 
 class FastCIFAR10(CIFAR10):
-    """CIFAR-10 from the first server that works, with images as floats, which are made faster."""
+    """CIFAR-10 from the first server that works, with images as floats, made without PIL, which is faster."""
 
     def download(self):
         """Unpack the archive of CIFAR-10; if it is not there, download it, and let torchvision compare its MD5.
@@ -92,7 +92,7 @@ class FastCIFAR10(CIFAR10):
         return image, label
 
 
-if __name__ == "__main__":  # an import, as for ONNX, loads no images
+if __name__ == "__main__":  # an import loads no images
     if options.dummy:
         path = "./dummyModel.pth"  # so that the model of a real run stays
         generator = torch.Generator().manual_seed(0)  # random numbers of its own: the same images with every --seed
@@ -184,7 +184,7 @@ def testAccuracy():
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the class with the highest of the ten scores is the prediction
+            # the class with the highest score is the prediction
             _, predicted = torch.max(outputs, 1)
             total += labels.size(0)
             accuracy += (predicted == labels.to(device)).sum().item()
@@ -215,7 +215,7 @@ def train(num_epochs):
 
             # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
-            # predict: ten scores for each image
+            # predict: the scores of each image
             outputs = model(images)
             # compute the loss, one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
@@ -258,7 +258,7 @@ def imageshow(img):
 
 
 def testBatch():
-    """Show the first batch of the test set; print its labels and the model's predictions."""
+    """Show the first batch of the test set, print its labels and predictions; leave the model in evaluation mode."""
     images, labels = next(iter(test_loader))
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
@@ -268,12 +268,13 @@ def testBatch():
     model.to(device)
     with torch.no_grad():
         outputs = model(images.to(device))
+    # the class with the highest score is the prediction
     _, predicted = torch.max(outputs, 1)
     print("Predicted: ", " ".join("%5s" % classes[label] for label in predicted))
 
 
 def testClassess():
-    """Print the accuracy of each class of the test set in percent."""
+    """Print the accuracy of each class of the test set in percent; leave the model in evaluation mode."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
     model.eval()  # in training mode, BatchNorm makes a prediction depend on the rest of the batch
@@ -282,6 +283,7 @@ def testClassess():
     with torch.no_grad():
         for images, labels in test_loader:
             outputs = model(images.to(device))
+            # the class with the highest score is the prediction
             _, predicted = torch.max(outputs, 1)
             for real, guess in zip(labels.tolist(), predicted.tolist()):
                 class_total[real] += 1

@@ -168,8 +168,8 @@ def chart(curves, file):
 def measured_on():
     """Return when, on which commit and on what the code runs, in words."""
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
-    return (f"{datetime.date.today()}, commit {git.stdout.strip() or 'unknown'}, PyTorch {torch.__version__}, torchvision "
-            f"{torchvision.__version__}, Python {platform.python_version()}, {platform.platform()}, "
+    return (f"{datetime.date.today()}, commit {git.stdout.strip() or 'unknown'}, PyTorch {torch.__version__}, "
+            f"torchvision {torchvision.__version__}, Python {platform.python_version()}, {platform.platform()}, "
             f"{torch.get_num_threads()} threads, {'a' if torch.cuda.is_available() else 'no'} GPU")
 
 

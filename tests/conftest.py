@@ -38,6 +38,7 @@ def folder(tmp_path, monkeypatch):
         raise urllib.error.URLError("there is no network")
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("socket.setdefaulttimeout", lambda seconds: None)  # it would hold for all later tests
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
@@ -47,21 +48,24 @@ def folder(tmp_path, monkeypatch):
 def images(monkeypatch):
     """PyTorchTraining with a fresh model, 25 random training images and 7 test images in batches of 3."""
     script = PyTorchTraining
-    monkeypatch.setattr(script, "model", script.Network())
-    monkeypatch.setattr(script, "optimizer", Adam(script.model.parameters(), **script.optimizer.defaults))
-    for name, size, batch_size in (("train", 25, 10), ("test", 7, 3)):
+    use_model(monkeypatch, script, script.Network())
+    for name, size, batch_size in (("train_loader", 25, 10), ("test_loader", 7, 3)):
         data = TensorDataset(torch.rand(size, 3, 32, 32) * 2 - 1, torch.arange(size) % 10)
-        monkeypatch.setattr(script, f"{name}_loader", DataLoader(data, batch_size=batch_size), raising=False)
+        monkeypatch.setattr(script, name, DataLoader(data, batch_size=batch_size), raising=False)
     return script
 
 
 @pytest.fixture
 def iris(monkeypatch):
     """DataClassifier with a fresh model; its data are the 150 flowers."""
-    script = DataClassifier
-    monkeypatch.setattr(script, "model", script.Network(script.input_size, script.output_size))
-    monkeypatch.setattr(script, "optimizer", Adam(script.model.parameters(), **script.optimizer.defaults))
-    return script
+    use_model(monkeypatch, DataClassifier, DataClassifier.Network(4, 3))
+    return DataClassifier
+
+
+def use_model(monkeypatch, script, model):
+    """Give a script another model, and an optimizer for it with the settings of the script's own."""
+    monkeypatch.setattr(script, "model", model)
+    monkeypatch.setattr(script, "optimizer", Adam(model.parameters(), **script.optimizer.defaults))
 
 
 @pytest.fixture
@@ -71,30 +75,28 @@ def run(monkeypatch):
         monkeypatch.setattr(sys, "argv", [str(script), *arguments])
         return runpy.run_path(str(script), run_name="__main__")
 
-    monkeypatch.setattr("socket.setdefaulttimeout", lambda seconds: None)  # it would hold for all later tests
     return run
 
 
 @pytest.fixture
 def archive(monkeypatch, folder):
     """./data with an archive of 5 times 4 training images and 10 test images; CIFAR10 now expects this one."""
-    random = np.random.default_rng(0)
-    sizes = {**{f"data_batch_{number}": 4 for number in range(1, 6)}, "test_batch": 10}
+    random, md5, file = np.random.default_rng(0), {}, folder / "data" / CIFAR10.filename
     contents = {name: pickle.dumps({"data": random.integers(0, 256, (size, 3072), dtype=np.uint8),
-                                    "labels": list(range(size))}) for name, size in sizes.items()}
+                                    "labels": list(range(size))})
+                for name, size in [*((f"data_batch_{number}", 4) for number in range(1, 6)), ("test_batch", 10)]}
     contents["batches.meta"] = pickle.dumps({"label_names": list("0123456789")})
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
-    file = folder / "data" / CIFAR10.filename
     file.parent.mkdir()
     with tarfile.open(file, "w:gz") as tar:
         for name, content in contents.items():
             entry = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
-            entry.size = len(content)
+            entry.size, md5[name] = len(content), hashlib.md5(content).hexdigest()
             tar.addfile(entry, io.BytesIO(content))
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in list(sizes)[:5]])
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in contents if name.startswith("data")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(file.read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "url", None)  # so that what a script sets ends with the test
     return file
 
 
@@ -115,14 +117,23 @@ class Hostile:
 
 
 def the_line(function, *arguments, status=1):
-    """Return the line with which a call ends the script; status 130 is that of Ctrl-C."""
+    """Return the line with which a call ends the script; check the exit status (130 is that of Ctrl-C)."""
     with pytest.raises((SystemExit, KeyboardInterrupt)) as end:  # a KeyboardInterrupt would end pytest
         function(*arguments)
     assert end.type is SystemExit
-    if status == 1:
-        assert isinstance(end.value.code, str) and "\n" not in end.value.code
-        return end.value.code
-    assert end.value.code == status
+    code = end.value.code
+    assert isinstance(code, str) and "\n" not in code if status == 1 else (code or 0) == status
+    return code
+
+
+def printed(monkeypatch, function, *arguments):
+    """Return the lines that a call prints; check that each is flushed, so that it appears at once everywhere."""
+    lines = []
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.print", lambda *words, flush=False: lines.append((" ".join(map(str, words)), flush)))
+        function(*arguments)
+    assert all(flush for _, flush in lines)
+    return [line for line, _ in lines]
 
 
 def same(model, state):
@@ -131,11 +142,15 @@ def same(model, state):
     return list(mine) == list(state) and all(torch.allclose(mine[name], state[name], atol=1e-6) for name in mine)
 
 
-def record_prints(monkeypatch, function, *arguments):
-    """Return the lines that a call prints; check that each appears at once, also in a file or a pipe."""
-    lines = []
-    with monkeypatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, flush=False: lines.append((" ".join(map(str, words)), flush)))
-        function(*arguments)
-    assert all(flush for _, flush in lines)
-    return [line for line, _ in lines]
+def own_epoch(model, optimizer, batches, tests):
+    """Train one epoch as a textbook does; return the losses, and in evaluation mode the loss and how many are right."""
+    losses = []
+    for inputs, outputs in batches:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model.train()(inputs), outputs)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    scores = model.eval()(tests[0])
+    loss = torch.nn.functional.cross_entropy(scores, tests[1])
+    return losses, loss.item(), (scores.argmax(1) == tests[1]).sum().item()
