@@ -155,8 +155,8 @@ def chart(curves, file):
     with plt.rc_context({"svg.hashsalt": "accuracy", "axes.grid": True, "grid.alpha": 0.4}):
         figure, axes = plt.subplots(figsize=(7, 4))
         for (kind, seed), values in curves.items():
-            axes.plot(range(1, len(values) + 1), values, *{"as fixed": ["-", "tab:blue"],
-                                                           "as published": ["--", "tab:orange"]}[kind],
+            line, color = {"as fixed": ("-", "tab:blue"), "as published": ("--", "tab:orange")}[kind]
+            axes.plot(range(1, len(values) + 1), values, line, color=color,
                       label=f"{kind}, {len(curves) // 2} seeds" if seed == 0 else None)
         axes.plot(range(1, 6), EPOCHS_PUBLISHED, "ko", label="the tutorial's picture")
         axes.set(xlabel="epoch", ylabel="accuracy of the test set in percent", xticks=range(1, len(values) + 1))

@@ -93,7 +93,9 @@ def test_the_iris_tables_are_what_the_script_prints(run, capsys, tmp_path):
         assert f"{mean(exact):.1f} %" in conclusions
 
 
-def test_a_whole_run_writes_both_files_and_keeps_what_was_written_by_hand(tmp_path):
+def test_a_whole_run_writes_both_files_and_keeps_what_was_written_by_hand(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(claims.plt, "close", figures.append)
     (tmp_path / "results.md").write_text(f"old numbers\n{claims.KEPT}by hand", encoding="utf-8")
     curves, charts = {("as published", 0): [60, 61, 62], ("as fixed", 0): [60, 65, 70]}, []
     for _ in range(2):
@@ -103,6 +105,8 @@ def test_a_whole_run_writes_both_files_and_keeps_what_was_written_by_hand(tmp_pa
     assert re.search(r"here.*- one\n- two\n.*\| table \|\n.*\| iris \|\n.*speed\n", text, re.S)
     assert text.endswith(f"{claims.KEPT}by hand") and "old numbers" not in text and text.count("speed\n") == 1
     assert charts[0] == charts[1] and b"<svg" in charts[0]
+    assert [(line.get_linestyle(), list(line.get_ydata())) for line in figures[0].axes[0].lines] == [
+        ("--", [60, 61, 62]), ("-", [60, 65, 70]), ("None", claims.EPOCHS_PUBLISHED)]
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--epochs"])
