@@ -64,7 +64,8 @@ def test_training_is_the_five_steps_and_prints_the_mean_losses_and_the_accuracie
         losses, loss, right = own_epoch(twin, optimizer, iris.train_loader, iris.validate_set[:])
         numbers = re.fullmatch(rf"Completed training batch {epoch} Training Loss is: (\d+\.\d{{4}}) "
                                r"Validation Loss is: (\d+\.\d{4}) Accuracy is (\d+) %", line).groups()
-        assert [float(number) for number in numbers] == pytest.approx([sum(losses) / 8, loss, 100 * right // 30], abs=1e-4)
+        expected = sum(losses) / 8, loss, 100 * right // 30
+        assert tuple(map(float, numbers)) == pytest.approx(expected, abs=0.0001)
     assert first == "Begin training..." and len(lines) == 2
     assert same(model, twin.state_dict())  # it trained in training mode and tested in evaluation mode
 

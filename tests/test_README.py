@@ -35,6 +35,7 @@ def our_block(script, number):
 def test_the_commands_name_what_exists_and_the_options_have_their_defaults(run, capsys):
     for word in re.findall(r"[\w/]+\.(?:py|txt)\b", " ".join(re.findall(r"python3? .*", README))):
         assert (ROOT / word).exists() or f"this as `{word}`" in README
+    assert all((ROOT / "tests" / name).exists() for name in re.findall(r"`(test_\w+\.py)`", RESULTS))
     for script in (IMAGES, IRIS):
         the_line(run, script, "--help", status=0)
     text = capsys.readouterr().out

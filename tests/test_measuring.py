@@ -58,8 +58,9 @@ def test_the_image_tables_have_the_best_epoch_its_checkpoint_and_both_modes(monk
                 "seed 1, as fixed | 71.26 | 30.0 | 35.0 | 1 | 4", "first loss | 1.782 | 0.500 | 1.500",
                 "last loss | 0.758 | 2.500 | 3.500", "plane | 76 | 20 | 20"):
         assert f"\n| {row} |\n" in text
-    for words in ("has 70.8 % (mean of 2 seeds), and without it 65.8 %: 5.0 points more.", "have 30.0 % (mean",
-                  "in training mode 35.0 % (35.0 to 35.0): -5.0 points less", "61.0 %, which is outside that range"):
+    for words in ("has 70.8 % (mean of 2 seeds), and without it 65.8 %: 5.0 points more (5.0 to 5.0).",
+                  "have 30.0 % in evaluation mode", "35.0 % in training mode (35.0 to 35.0): -5.0 points less",
+                  "61.0 %, which is outside that range", "as fixed lose -5.0 points in training mode"):
         assert words in conclusions
 
 
