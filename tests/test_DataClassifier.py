@@ -44,7 +44,7 @@ def test_each_flower_is_in_one_of_the_three_sets_which_no_seed_changes(iris, run
 def test_the_network_the_loss_and_the_optimizer_are_the_tutorials(iris):
     state = iris.model.state_dict()
     assert [(name, *tensor.shape) for name, tensor in state.items() if "bias" not in name] == [
-        ("layer1.weight", 24, 4), ("layer2.weight", 24, 24), ("layer3.weight", 3, 24)]
+        ("layer1.weight", 24, 4), ("layer2.weight", 24, 24), ("layer3.weight", 3, 24)] and len(state) == 6
     layers = [iris.model.layer1, nn.ReLU(), iris.model.layer2, nn.ReLU(), iris.model.layer3]
     assert torch.allclose(iris.model(iris.input), nn.Sequential(*layers)(iris.input))
     expected = Adam(iris.model.parameters(), lr=0.01, weight_decay=0.0001)
@@ -103,9 +103,9 @@ def test_the_saved_model_is_tested_with_batches_of_any_size(iris, monkeypatch, c
 
 
 @pytest.mark.parametrize("table", [
-    "\ufeff" + TABLE.replace("\n", "\r\n"), TABLE.replace("\n", "\n\n").rstrip(), TABLE.replace("\n", ",,\n"),
-    "".join(",".join(reversed(line.strip().split(","))) + "\n" for line in LINES),
-], ids=["as Windows saves it", "blank lines", "empty columns", "other order of the columns"])
+    "\ufeff" + "".join(",".join(reversed(line.strip().split(","))) + "\r\n" for line in LINES),
+    TABLE.replace("\n", "\n\n").rstrip(), TABLE.replace("\n", ",,\n"),
+], ids=["as Windows saves it, with another order of the columns", "blank lines", "empty columns"])
 def test_a_table_that_says_the_same_is_read_the_same(run, iris, table):
     result = run_on(run, table)
     assert torch.equal(result["input"], iris.input) and torch.equal(result["output"], iris.output)

@@ -76,13 +76,13 @@ def test_the_real_scripts_are_started_with_each_seed_and_leave_the_users_checkpo
 
 
 def test_the_iris_tables_are_what_the_script_prints(run, capsys, tmp_path):
-    conclusions, text = claims.iris(2, 3, tmp_path)
+    conclusions, text = claims.iris(2, 6, tmp_path)
     for rate in ("0.001", "0.01"):
         script = copy_of(IRIS, lambda text: text.replace("learning_rate = 0.01", f"learning_rate = {rate}"))
         exact = []
         for seed in (0, 1):
             capsys.readouterr()
-            names = run(script, "--epochs", "3", "--seed", str(seed))
+            names = run(script, "--epochs", "6", "--seed", str(seed))
             output = capsys.readouterr().out
             names["load_checkpoint"](names["model"], names["path"])
             inputs, outputs = names["test_set"][:]
