@@ -1,31 +1,28 @@
 """Each test runs in a new, empty folder, on the CPU, with a fresh model, tiny data, no display and no network."""
 import hashlib
-import io
 import os
 import pickle
 import runpy
 import shutil
 import sys
-import tarfile
 import urllib.error
 from pathlib import Path
+from unittest.mock import Mock
 
 VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["OMP_NUM_THREADS"] = "1"  # more threads make tiny data slower on a busy machine
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # PyTorch reads it when it is imported: the tests are of the CPU
+os.environ["MPLBACKEND"] = "agg"
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, IRIS = ROOT / "PyTorchTraining.py", ROOT / "DataClassifier.py"
 sys.path.insert(0, str(ROOT))
 
-import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch.optim import Adam  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 from torchvision.datasets import CIFAR10  # noqa: E402
-
-matplotlib.use("agg")
 
 import DataClassifier  # noqa: E402
 import PyTorchTraining  # noqa: E402
@@ -34,11 +31,9 @@ import PyTorchTraining  # noqa: E402
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """The new, empty folder in which the test runs."""
-    def no_network(*arguments, **keywords):
-        raise urllib.error.URLError("there is no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("urllib.request.urlopen", Mock(side_effect=urllib.error.URLError("there is no network")))
     monkeypatch.setattr("socket.setdefaulttimeout", lambda seconds: None)  # it would hold for all later tests
+    monkeypatch.setattr(sys, "argv", ["a test"])
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
@@ -46,12 +41,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def images(monkeypatch):
-    """PyTorchTraining with a fresh model, 25 random training images and 7 test images in batches of 3."""
+    """PyTorchTraining with a fresh model, 7 random images in batches of 3 to train and to test."""
     script = PyTorchTraining
     use_model(monkeypatch, script, script.Network())
-    for name, size, batch_size in (("train_loader", 25, 10), ("test_loader", 7, 3)):
-        data = TensorDataset(torch.rand(size, 3, 32, 32) * 2 - 1, torch.arange(size) % 10)
-        monkeypatch.setattr(script, name, DataLoader(data, batch_size=batch_size), raising=False)
+    data = TensorDataset(torch.rand(7, 3, 32, 32) * 2 - 1, torch.arange(7))
+    for name in ("train_loader", "test_loader"):
+        monkeypatch.setattr(script, name, DataLoader(data, batch_size=3), raising=False)
     return script
 
 
@@ -81,21 +76,19 @@ def run(monkeypatch):
 @pytest.fixture
 def archive(monkeypatch, folder):
     """./data with an archive of 5 times 4 training images and 10 test images; CIFAR10 now expects this one."""
-    random, md5, file = np.random.default_rng(0), {}, folder / "data" / CIFAR10.filename
-    contents = {name: pickle.dumps({"data": random.integers(0, 256, (size, 3072), dtype=np.uint8),
-                                    "labels": list(range(size))})
-                for name, size in [*((f"data_batch_{number}", 4) for number in range(1, 6)), ("test_batch", 10)]}
-    contents["batches.meta"] = pickle.dumps({"label_names": list("0123456789")})
-    file.parent.mkdir()
-    with tarfile.open(file, "w:gz") as tar:
-        for name, content in contents.items():
-            entry = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
-            entry.size, md5[name] = len(content), hashlib.md5(content).hexdigest()
-            tar.addfile(entry, io.BytesIO(content))
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in contents if name.startswith("data")])
+    random, base = np.random.default_rng(0), folder / "data" / CIFAR10.base_folder
+    base.mkdir(parents=True)
+    for name, size in [*((f"data_batch_{number}", 4) for number in range(1, 6)), ("test_batch", 10)]:
+        content = {"data": random.integers(0, 256, (size, 3072), dtype=np.uint8), "labels": list(range(size))}
+        (base / name).write_bytes(pickle.dumps(content))
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("0123456789")}))
+    file = Path(shutil.make_archive(str(base.parent / "cifar-10-python"), "gztar", base.parent, base.name))
+    md5 = {each.name: hashlib.md5(each.read_bytes()).hexdigest() for each in [file, *sorted(base.iterdir())]}
+    shutil.rmtree(base)
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in md5 if name.startswith("data")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(file.read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5[file.name])
     monkeypatch.setattr(CIFAR10, "url", None)  # so that what a script sets ends with the test
     return file
 
@@ -107,13 +100,6 @@ def copy_of(script, change=lambda text: text):
     copy = Path(script.name).resolve()
     copy.write_text(change(script.read_text(encoding="utf-8")), encoding="utf-8")
     return copy
-
-
-class Hostile:
-    """Leaves a file named `executed` behind when it is unpickled."""
-
-    def __reduce__(self):
-        return open, ("executed", "w")
 
 
 def the_line(function, *arguments, status=1):
@@ -139,7 +125,7 @@ def printed(monkeypatch, function, *arguments):
 def same(model, state):
     """Return whether the state dict of `model` has the same names and, but for rounding, values as `state`."""
     mine = model.state_dict()
-    return list(mine) == list(state) and all(torch.allclose(mine[name], state[name], atol=1e-6) for name in mine)
+    return list(mine) == list(state) and all(torch.allclose(mine[name], state[name], atol=1e-4) for name in mine)
 
 
 def own_epoch(model, optimizer, batches, tests):

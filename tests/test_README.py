@@ -51,7 +51,7 @@ def test_the_messages_and_addresses_are_those_of_the_scripts(run, archive):
     lines.append(the_line(run, IRIS, "--epochs", "0"))
     quoted = [text for text in re.findall(r"\*\*`([^`]+)`\*\*", README) if text.startswith(("The CIFAR", "./"))]
     assert len(quoted) == 3 and all(any(line.startswith(text) for line in lines) for text in quoted)
-    assert all(f"({server})" in README for server in PyTorchTraining.servers)
+    assert re.findall(r"\((\S+cifar-10-python\.tar\.gz)\)", README) == PyTorchTraining.servers
 
 
 @pytest.mark.parametrize("number, title, cell, script, first, last, needs, extra", MAP,
@@ -77,7 +77,9 @@ def test_a_row_of_the_map_has_its_lines_and_all_that_the_block_needs(
             run_with([other for other in needed if other != need])
 
     # "Names": what the block takes from elsewhere, but for what the tutorial's script has, too
-    nodes = list(ast.walk(ast.parse("".join(TEXTS[script].splitlines(True)[int(first) - 1:int(last)]))))
+    lines, first, last = ["", *TEXTS[script].splitlines(), ""], int(first), int(last)
+    assert [bool(lines[each]) for each in (first - 1, first, last, last + 1)] == [False, True, True, False]
+    nodes = list(ast.walk(ast.parse("\n".join(lines[first:last + 1]))))
     made = {getattr(node, "name", getattr(node, "arg", None)) for node in nodes}
     made |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     taken = {node.id for node in nodes if isinstance(node, ast.Name)} - made - set(dir(builtins)) - {
@@ -98,7 +100,6 @@ def test_the_blocks_write_onnx_that_computes_what_the_model_does(request, folder
     exec(block_with(f'"{name}"'), {"__name__": "__main__"})
     assert capsys.readouterr().out.endswith(f"Saved {name}\n")
     assert sorted(path.name for path in folder.iterdir()) == sorted([script.path[2:], name])  # a single file
-    onnx.checker.check_model(onnx.load(name))
     assert [(opset.domain, opset.version) for opset in onnx.load(name).opset_import] == [("", 9)]
     session = onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"])
     assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == names
@@ -155,22 +156,10 @@ def test_code_that_works_as_the_tutorials_do_runs_with_our_names_in_a_notebook_w
     assert output.count("Finished Training\n") == under
 
 
-def test_the_samples_are_what_the_scripts_print(run, capsys):
-    def without_numbers(text):
-        return re.sub(r" +\d+ %", " N %", re.sub("(Real labels|Predicted): .*", r"\1", text))
-
-    run(IRIS)
-    run(IMAGES, "--dummy", "--epochs", "1")
-    output = without_numbers(capsys.readouterr().out.replace("dummyModel", "myFirstModel"))
-    output = output.replace("No window can be opened: the picture is saved as ./testBatch.png\n", "")
-    assert without_numbers(block_with("Iris-setosa : ")) in output
-    assert output.endswith(re.sub(".*(?=Finished)", "", without_numbers(block_with("Real labels: ")), flags=re.S))
-
-
 def test_the_numbers_are_those_of_the_results():
     prose = re.sub(r"```.*?```|\(http\S+\)", "", README, flags=re.S)
     numbers = re.findall(r"\d+\.\d+(?= (?:%|points|to))", prose)
-    assert len(numbers) > 6 and [number for number in numbers if number not in RESULTS] == []
+    assert len(numbers) > 6 and set(numbers) <= set(re.findall(r"\d+\.\d+", RESULTS))
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in re.findall(r"^\|.*\|$", RESULTS, re.M)]
     tutorial, ours = [{row[0]: row[column] for row in rows if len(row) == 5} for column in (1, 2)]
     for name, value in {**claims.CLASSES_PUBLISHED, **claims.IRIS_PUBLISHED}.items():

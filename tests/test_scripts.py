@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import common
 import pytest
 import torch
 from conftest import IMAGES, IRIS, VISIBLE_GPUS, the_line
+from test_README import block_with
+from torch import nn
 from torch.optim import Adam
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -19,20 +22,21 @@ SCRIPTS = pytest.mark.parametrize("script, arguments, path", [
     (IMAGES, ["--dummy"], "./dummyModel.pth"), (IRIS, [], "./NetModel.pth")], ids=["images", "iris"])
 
 
-def output(*arguments, **variables):
-    """Return what `python ARGUMENTS` prints in the current folder, without a display; None if it fails."""
-    backend = "agg" if os.name == "nt" or sys.platform == "darwin" else None
-    variables = {**os.environ, "DISPLAY": None, "WAYLAND_DISPLAY": None, "MPLBACKEND": backend, **variables}
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
+def output(command):
+    """Return what `python COMMAND` prints in ASCII in the current folder without a display, on any GPU."""
+    variables = {**os.environ, "DISPLAY": None, "WAYLAND_DISPLAY": None, "CUDA_VISIBLE_DEVICES": VISIBLE_GPUS,
+                 "MPLBACKEND": "agg" if os.name == "nt" or sys.platform == "darwin" else None,
+                 "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True,
                           env={name: value for name, value in variables.items() if value is not None})
-    print(done.stderr)  # the reason, if it fails
-    return done.stdout if done.returncode == 0 else None
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_ascii(folder):
+def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_ascii_as_the_readme_shows(folder):
     Path("myFirstModel.pth").write_text("of a real run")
     with ThreadPoolExecutor() as pool:
-        iris, images = pool.map(lambda words: output(*words, PYTHONIOENCODING="ascii"), ([IRIS], [IMAGES, "--dummy"]))
+        iris, images = (text.replace("cuda:0", "cpu") for text in pool.map(output, [[IRIS], [IMAGES, "--dummy"]]))
     assert iris.startswith("Our dataset is balanced and has the following values to predict:\n"
                            "Iris-setosa        50\nIris-versicolor    50\nIris-virginica     50\n\n"
                            "Input format:  torch.Size([150, 4]) torch.float32\n"
@@ -44,24 +48,18 @@ def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_asci
     assert iris.count("\nCompleted training batch ") == 10 and images.count("\nFor epoch ") == 5
     best = max(map(int, re.findall(r"^For epoch.* (\d+) %$", images, re.M)))
     assert f"\nThe model saved as ./dummyModel.pth has a test accuracy of {best} %\n" in images
+    images = images.replace("dummyModel", "myFirstModel").replace(
+        "No window can be opened: the picture is saved as ./testBatch.png\n", "")
+    for ours, words in ((iris, "Iris-setosa : "), (images, "Real labels: ")):
+        ours, readme = (re.sub(r"(Real labels|Predicted): .*| +\d+ %", r"\1", text[text.index("Finished"):])
+                        for text in (ours, block_with(words)))
+        assert ours == readme
     assert sorted(os.listdir(folder)) == ["NetModel.pth", "dummyModel.pth", "myFirstModel.pth", "testBatch.png"]
     assert Path("myFirstModel.pth").read_text() == "of a real run"
 
 
-def test_both_scripts_run_on_a_gpu_if_there_is_one():
-    visible = {"CUDA_VISIBLE_DEVICES": VISIBLE_GPUS}
-    if output("-c", "import torch; torch.ones(1, device='cuda') + 1", **visible) is None:
-        pytest.skip("there is no GPU that PyTorch can use")
-    for arguments in ([IRIS], [IMAGES, "--dummy", "--epochs", "2"]):
-        assert "The model will be running on cuda:0 device\n" in output(*arguments, **visible)
-
-
 class PretendGPU(TorchDispatchMode):
-    """Make the meta device, whose tensors have a shape but no numbers, behave like a GPU.
-
-    While `with PretendGPU():` runs, PyTorch calls __torch_dispatch__ for every operation on tensors. As on a GPU, an
-    operation on tensors of both devices is an error. All numbers that are read from the meta device are zero.
-    """
+    """Make the meta device behave like a GPU: an operation has tensors of one device, and all numbers read are 0."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -82,41 +80,57 @@ def test_on_a_pretended_gpu_the_model_and_every_batch_go_there(run, monkeypatch,
     monkeypatch.setattr(common, "save_checkpoint", lambda model, path: None)
     monkeypatch.setattr(common, "load_checkpoint", lambda model, path: None)
     with PretendGPU():
-        names = run(script, *arguments, "--epochs", "1")
-    assert next(names["model"].parameters()).is_meta
+        for epochs in ("1", "0"):
+            names = run(script, *arguments, "--epochs", epochs)
+            assert next(names["model"].parameters()).is_meta
     assert "The model will be running on meta device\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, shape, settings, layers", [
+    ("images", (3, 32, 32), {"lr": 0.001, "fused": True}, {
+        "conv1": nn.Conv2d(3, 12, 5, padding=1), "bn1": nn.BatchNorm2d(12), "1": nn.ReLU(),
+        "conv2": nn.Conv2d(12, 12, 5, padding=1), "bn2": nn.BatchNorm2d(12), "2": nn.ReLU(), "pool": nn.MaxPool2d(2),
+        "conv4": nn.Conv2d(12, 24, 5, padding=1), "bn4": nn.BatchNorm2d(24), "4": nn.ReLU(),
+        "conv5": nn.Conv2d(24, 24, 5, padding=1), "bn5": nn.BatchNorm2d(24), "5": nn.ReLU(),
+        "flat": nn.Flatten(), "fc1": nn.Linear(2400, 10)}),
+    ("iris", (4,), {"lr": 0.01}, {"layer1": nn.Linear(4, 24), "1": nn.ReLU(), "layer2": nn.Linear(24, 24),
+                                  "2": nn.ReLU(), "layer3": nn.Linear(24, 3)})], ids=["images", "iris"])
+def test_the_network_the_loss_and_the_optimizer_are_the_tutorials(request, name, shape, settings, layers):
+    script, theirs, batch = request.getfixturevalue(name), nn.Sequential(OrderedDict(layers)), torch.rand(4, *shape)
+    theirs.load_state_dict(script.model.state_dict())  # the same names and shapes
+    assert torch.allclose(script.model(batch), theirs(batch), atol=1e-6)  # and so the running statistics differ
+    assert torch.allclose(script.model.eval()(batch), theirs.eval()(batch), atol=1e-6)
+    assert script.optimizer.defaults == Adam(theirs.parameters(), weight_decay=0.0001, **settings).defaults
+    assert type(script.optimizer) is Adam and type(script.loss_fn) is nn.CrossEntropyLoss
 
 
 @SCRIPTS
 def test_the_seed_decides_the_numbers_and_an_import_has_those_of_seed_0(run, monkeypatch, script, arguments, path):
     monkeypatch.setattr(Adam, "step", lambda self: None)  # the model stays as it is made
+    names = [run(script, *arguments, "--epochs", "1", *seed) for seed in (["--seed", "1"], [], ["--seed", "0"])]
     imported = runpy.run_path(str(script), run_name="imported")
-    names = [imported, *(run(script, *arguments, "--epochs", "1", *seed) for seed in (
-        [], ["--seed", "0"], ["--seed", "1"]))]
-    weights = [next(each["model"].parameters()).tolist() for each in names]
-    assert weights[0] == weights[1] == weights[2] != weights[3]
+    weights = [next(each["model"].parameters()).tolist() for each in (*names, imported)]
+    assert weights[0] != weights[1] == weights[2] == weights[3]
     assert script == IRIS or "train_set" not in imported  # it loads no images
 
 
 @SCRIPTS
 @pytest.mark.parametrize("option, value", [
     ("--epochs", "-1"), ("--epochs", "x"), ("--seed", "-1"), ("--seed", "4294967296")])
-def test_a_wrong_option_is_told_before_anything_is_done(run, capsys, folder, script, arguments, path, option, value):
+def test_a_wrong_option_is_told_before_anything_is_done(run, capsys, script, arguments, path, option, value):
     the_line(run, script, *arguments, option, value, status=2)
     text, error = capsys.readouterr()
     assert text == "" and re.search(rf"error: .*{option}.*(must be|to 4294967295|'x')", error)
-    assert not os.listdir(folder)
 
 
 @SCRIPTS
 def test_ctrl_c_is_one_line_and_leaves_the_best_epoch(run, capsys, monkeypatch, script, arguments, path):
-    def ctrl_c_in_epoch_2(self):
-        steps.append(step(self))
-        if len(steps) > (100 if script == IMAGES else 8):
-            raise KeyboardInterrupt
+    def save_and_stop(model, path):
+        save(model, path)
+        raise KeyboardInterrupt
 
-    steps, step = [], Adam.step
-    monkeypatch.setattr(Adam, "step", ctrl_c_in_epoch_2)
+    save = common.save_checkpoint
+    monkeypatch.setattr(common, "save_checkpoint", save_and_stop)
     the_line(run, script, *arguments, status=130)
     text, error = capsys.readouterr()
     assert error == f"Stopped. If this run has saved an epoch, the best one so far is in {path}.\n"
