@@ -67,6 +67,7 @@ class FastCIFAR10(CIFAR10):
             return super().download()  # all is there: no server is asked
         if archive.exists():
             print(f"{archive} is damaged (its MD5 is not {self.tgz_md5}): it is downloaded again.")
+        socket.setdefaulttimeout(30)  # seconds that a server may be silent
         for server in servers:
             print(f"Downloading CIFAR-10 (170 MB) from {server} to {archive}", flush=True)
             self.url = server
@@ -104,7 +105,6 @@ if __name__ == "__main__":  # an import loads no images
         train_set = TensorDataset(images[:1000], labels[:1000])
         test_set = TensorDataset(images[1000:], labels[1000:])
     else:
-        socket.setdefaulttimeout(30)  # seconds that a server may be silent
         cures = (f"run with --dummy, which needs no images; or put {CIFAR10.filename} (MD5 {CIFAR10.tgz_md5}) "
                  "into ./data")
         try:
