@@ -151,7 +151,7 @@ def train(num_epochs):
             predicted_outputs = model(inputs)
             # compute the loss, one number: how far the scores are from the real species
             train_loss = loss_fn(predicted_outputs, outputs)
-            # backpropagate: find the gradient of the loss for each weight
+            # backpropagate: find how the loss grows with each weight, its gradient
             train_loss.backward()
             # adjust each weight a little against its gradient
             optimizer.step()
@@ -167,7 +167,7 @@ def train(num_epochs):
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # the species with the highest score is the prediction
+                # the highest score of each flower and its species, which is the prediction
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
@@ -197,7 +197,7 @@ def test():
     with torch.no_grad():
         for inputs, outputs in test_loader:
             predicted_outputs = model(inputs)
-            # the species with the highest score is the prediction
+            # the highest score of each flower and its species, which is the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
             running_accuracy += (predicted == outputs).sum().item()
@@ -217,7 +217,7 @@ def test_species():
     with torch.no_grad():
         for inputs, outputs in test_loader:
             predicted_outputs = model(inputs)
-            # the species with the highest score is the prediction
+            # the highest score of each flower and its species, which is the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             for real, guess in zip(outputs.tolist(), predicted.tolist()):
                 labels_total[real] += 1

