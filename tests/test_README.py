@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "tests" / "results.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", README, re.M | re.S)
 MAP = re.findall(r"^\|(\d)\. (\w+)\|\[(.*)\]\((\w+\.py)#L(\d+)-L(\d+)\)\|([\d, ]*)\|(.*)\|$", README, re.M)
+assert len(MAP) == 13  # a row that the pattern misses would not be tested
 TEXTS = {script.name: script.read_text(encoding="utf-8") for script in (IMAGES, IRIS)}
 
 
