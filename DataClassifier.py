@@ -1,6 +1,11 @@
-"""Train a classifier of Iris flowers: the Windows ML tutorial in one script, under its headings.
+"""Train a classifier of Iris flowers, as the Windows ML tutorial does.
 
-Start it with `python DataClassifier.py` or F5. The model of the best epoch is saved as ./NetModel.pth.
+Start it with `python DataClassifier.py` or F5. The model of the best epoch is saved
+as ./NetModel.pth.
+
+The main differences from the tutorial: the optimizer gets `learning_rate`, each epoch
+trains in training mode, model and flowers are on one device, the table is a text file
+that needs no pandas, and the same flowers test every model.
 """
 import argparse
 import csv
@@ -13,53 +18,53 @@ import torch.nn.functional as F
 from torch.optim import Adam
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from common import get_device, load_checkpoint, save_checkpoint
+from common import get_device, keep_checkpoint, load_checkpoint, save_checkpoint
 
-torch.manual_seed(0)  # the same random numbers at every run; --seed chooses others
-path = "./NetModel.pth"  # the checkpoint: what train() saves and what is tested at the end
+path = "./NetModel.pth"  # the checkpoint, the file of the trained model
+torch.manual_seed(0)  # the same random numbers at every run
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # an import needs no options
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
-    parser.add_argument("--epochs", type=int, default=10, metavar="N",
-                        help="number of passes through the training set; 0 tests the saved model (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N",
-                        help="start of the random numbers: another seed, another run (default: 0)")
+    parser.add_argument("--epochs", type=int, default=10,
+                        help="passes through the training set; 0: test only (default: 10)")
+    parser.add_argument("--seed", type=int, default=0,
+                        help="another number, other random numbers (default: 0)")
     options = parser.parse_args()
-    if options.epochs < 0 or not 0 <= options.seed < 2**32:  # from 2**32 on, the random numbers repeat
-        parser.error("--epochs must be 0 or more, --seed from 0 to 4294967295")
     torch.manual_seed(options.seed)
 
 
 # --- Prepare the data ---
 
-table = Path(__file__).parent / "data" / "iris.csv"  # beside this file, whatever the current folder is
-columns = ["sepal length in cm", "sepal width in cm", "petal length in cm", "petal width in cm"]
+columns = ["sepal length in cm", "sepal width in cm",
+           "petal length in cm", "petal width in cm"]
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
-input = []
+input = []  # the tutorial's name; it hides Python's input()
 output = []
+table = Path(__file__).parent / "data" / "iris.csv"
 try:
+    # -sig: Excel can write an invisible mark first; QUOTE_NONE: a quote is a character
+    # like others, so one that nobody closes does not swallow the next lines
     lines = table.read_text(encoding="utf-8-sig").splitlines()
-    rows = csv.DictReader(lines, quoting=csv.QUOTE_NONE)  # each line is a flower: a quote does not join two lines
+    rows = csv.DictReader(lines, quoting=csv.QUOTE_NONE)
     for row in rows:
         lengths = [float(row[column]) for column in columns]
-        if not all(0 < length < 1000 for length in lengths):  # a typing error, or nan
-            raise ValueError
+        if not all(0 < length < 1000 for length in lengths):
+            raise ValueError  # a typing error, or nan
         input.append(lengths)
         output.append(labels[row["Iris_Type"]])
 except (OSError, UnicodeError, csv.Error) as error:
-    sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy it from the repository again.")
-except (ValueError, KeyError, TypeError):
-    sys.exit(f"{table}, line {rows.line_num}: expected, with commas in between, the columns {', '.join(columns)} (each "
-             f"above 0 and below 1000) and Iris_Type ({', '.join(labels)}); found {str(row)[:200]}. Correct this line, "
-             "or the names of the columns in line 1.")
-if len(input) < 5:
-    sys.exit(f"{table} has {len(input)} flowers. Add some: training, validation and test need at least 5.")
+    sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy "
+             "it from the repository again.")
+except (KeyError, TypeError, ValueError):  # no such name, a short line, no number
+    sys.exit(f"{table}, line {rows.line_num}: found {lines[rows.line_num - 1]!r:.200}. Expected "
+             f"four numbers above 0 and below 1000, and one of {list(labels)}, separated by "
+             f"commas. Line 1 has to name their columns: {columns} and 'Iris_Type'.")
+if len(output) < 5:  # with fewer, there is none for the validation
+    sys.exit(f"{table} has {len(output)} flowers. At least five are needed: add some.")
 
-counts = [output.count(label) for label in labels.values()]
-print("Our dataset is", "balanced" if min(counts) == max(counts) else "not balanced",
-      "and has the following values to predict:")
-for species, count in zip(labels, counts):
-    print("%-15s    %d" % (species, count))
+print("Our dataset has the following values to predict:")
+for species, label in labels.items():
+    print("%-15s    %d" % (species, output.count(label)))
 
 input = torch.tensor(input)
 print("\nInput format: ", input.shape, input.dtype)
@@ -72,9 +77,10 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-# random numbers of its own: the same flowers test every model, whatever its --seed was
-train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split],
-                                                 generator=torch.Generator().manual_seed(0))
+# random numbers of its own: the same flowers test every model, whatever its seed was
+train_set, validate_set, test_set = random_split(
+    data, [train_split, validate_split, test_split],
+    generator=torch.Generator().manual_seed(0))
 
 train_loader = DataLoader(train_set, batch_size=train_batch_size, shuffle=True)
 validate_loader = DataLoader(validate_set, batch_size=1)
@@ -97,7 +103,7 @@ class Network(nn.Module):
         self.layer3 = nn.Linear(24, output_size)
 
     def forward(self, x):
-        """Return the scores of the species, (N, output_size), for a batch of N flowers, (N, input_size)."""
+        """Return the scores, (N, output_size), of N flowers, (N, input_size)."""
         x1 = F.relu(self.layer1(x))
         x2 = F.relu(self.layer2(x1))
         x3 = self.layer3(x2)
@@ -108,7 +114,7 @@ model = Network(input_size, output_size)
 
 device = get_device()
 print("The model will be running on", device, "device\n")
-model.to(device)
+model.to(device)  # a new model is on the CPU
 
 
 def saveModel():
@@ -118,7 +124,7 @@ def saveModel():
 
 # --- Define a loss function ---
 
-# small where the right species has by far the highest score
+# the loss is small where the right species has by far the highest score
 loss_fn = nn.CrossEntropyLoss()
 # weight_decay: keeps the weights small
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
@@ -127,23 +133,23 @@ optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 # --- Train the model on the training data ---
 
 def train(num_epochs):
-    """Train for `num_epochs` passes through the training set; save the model of the best epoch as the file `path`.
+    """Train for `num_epochs` passes through the training set; save the best model.
 
-    Print both mean losses and the validation accuracy after each epoch; the printed "training batch" is the epoch.
+    Print both mean losses and the validation accuracy of each epoch (in the printed
+    line, "training batch" is the epoch). The best accuracy chooses the model.
     """
     best_accuracy = -1.0  # so that the first epoch is always saved
 
-    # flush: the line appears now, and not only when many lines are ready
-    print("Begin training...", flush=True)
+    print("Begin training...")
     for epoch in range(1, num_epochs + 1):
         running_train_loss = 0.0
         running_accuracy = 0.0
         running_vall_loss = 0.0
         total = 0
 
-        model.train()  # because the validation below leaves the model in evaluation mode
-        for inputs, outputs in train_loader:
-            inputs, outputs = inputs.to(device), outputs.to(device)  # where the model is, too
+        model.train()  # the validation below leaves the model in evaluation mode
+        for inputs, outputs in train_loader:  # outputs: the real species, as numbers
+            inputs, outputs = inputs.to(device), outputs.to(device)
 
             # clear the gradients of the last batch: backward() adds to them
             optimizer.zero_grad()
@@ -153,24 +159,25 @@ def train(num_epochs):
             train_loss = loss_fn(predicted_outputs, outputs)
             # backpropagate: find how the loss grows with each weight, its gradient
             train_loss.backward()
-            # adjust each weight a little against its gradient
+            # adjust each weight a little, in the direction in which the loss falls
             optimizer.step()
 
             running_train_loss += train_loss.item()
 
         train_loss_value = running_train_loss / len(train_loader)
 
-        model.eval()  # for tests; it matters as soon as the network has a BatchNorm or Dropout layer
+        model.eval()  # for networks with BatchNorm or Dropout; here it changes nothing
         with torch.no_grad():  # a test needs no gradients
             for inputs, outputs in validate_loader:
                 inputs, outputs = inputs.to(device), outputs.to(device)
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # the highest score of each flower and its species, which is the prediction
+                # the highest score (not needed), and its species: the prediction
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
+                # how many are right
                 running_accuracy += (predicted == outputs).sum().item()
 
         val_loss_value = running_vall_loss / len(validate_loader)
@@ -180,26 +187,31 @@ def train(num_epochs):
             saveModel()
             best_accuracy = accuracy
 
-        print("Completed training batch", epoch, "Training Loss is: %.4f" % train_loss_value,
-              "Validation Loss is: %.4f" % val_loss_value, "Accuracy is %d %%" % accuracy, flush=True)
+        # flush: the line appears now, not when many are ready
+        print("Completed training batch", epoch,
+              "Training Loss is: %.4f" % train_loss_value,
+              "Validation Loss is: %.4f" % val_loss_value,
+              "Accuracy is %d %%" % accuracy, flush=True)
 
 
 # --- Test the model on the test data ---
 
 def test():
     """Print the accuracy of the saved model over the test set in percent."""
-    model = Network(input_size, output_size)  # a new one, on the CPU as the batches are
+    # a new network, on the CPU as the flowers are; the trained one stays as it is
+    model = Network(input_size, output_size)
     load_checkpoint(model, path)
     model.eval()
 
     running_accuracy = 0
     total = 0
-    with torch.no_grad():
-        for inputs, outputs in test_loader:
+    with torch.no_grad():  # a test needs no gradients
+        for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # the highest score of each flower and its species, which is the prediction
+            # the highest score (not needed), and its species: the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
+            # how many are right
             running_accuracy += (predicted == outputs).sum().item()
 
     print("Accuracy of the model based on the test set of", total,
@@ -207,17 +219,18 @@ def test():
 
 
 def test_species():
-    """Print the accuracy of the saved model for each species of the test set in percent."""
-    model = Network(input_size, output_size)  # a new one, on the CPU as the batches are
+    """Print the accuracy of the saved model for each species that it is tested on."""
+    # a new network, on the CPU as the flowers are; the trained one stays as it is
+    model = Network(input_size, output_size)
     load_checkpoint(model, path)
     model.eval()
 
     labels_correct = [0] * len(labels)
     labels_total = [0] * len(labels)
-    with torch.no_grad():
-        for inputs, outputs in test_loader:
+    with torch.no_grad():  # a test needs no gradients
+        for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # the highest score of each flower and its species, which is the prediction
+            # the highest score (not needed), and its species: the prediction
             _, predicted = torch.max(predicted_outputs, 1)
             for real, guess in zip(outputs.tolist(), predicted.tolist()):
                 labels_total[real] += 1
@@ -227,21 +240,17 @@ def test_species():
     label_list = list(labels.keys())
     for i in range(output_size):
         if labels_total[i] > 0:
-            print("Accuracy to predict %5s : %2d %%" % (label_list[i], 100 * labels_correct[i] / labels_total[i]))
-        else:
-            print("Accuracy to predict %5s : no flowers" % label_list[i])
+            print("Accuracy to predict %5s : %2d %%" % (
+                label_list[i], 100 * labels_correct[i] / labels_total[i]))
 
 
 if __name__ == "__main__":
-    try:
-        num_epochs = options.epochs  # 10, if the command says nothing else
-        if num_epochs > 0:
-            train(num_epochs)
-            print("Finished Training\n")
+    num_epochs = options.epochs  # 10 by default
+    if num_epochs > 0:
+        keep_checkpoint(path)  # the model of an earlier run may be better
+        train(num_epochs)
+        print("Finished Training\n")
 
-        test()
-        test_species()
-        print("The model is saved as", path)
-    except KeyboardInterrupt:
-        print(f"Stopped. If this run has saved an epoch, the best one so far is in {path}.", file=sys.stderr)
-        sys.exit(130)
+    test()
+    test_species()
+    print("The model is saved as", path)

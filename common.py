@@ -1,13 +1,11 @@
-"""What both scripts share: the device and the checkpoints.
+"""What the scripts share: the device and the checkpoints.
 
-The checkpoint helpers end the script (SystemExit, exit status 1) with one line if a file cannot be used.
+SystemExit, where a file cannot be used, ends the script with one line.
 """
-import errno
 import io
 import os
-import stat
 import sys
-import textwrap
+import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,51 +14,62 @@ import torch
 
 
 def get_device():
-    """Return the torch.device to train on: cuda:0 if PyTorch finds an NVIDIA GPU, else cpu."""
+    """Return the torch.device to run on: the first GPU, "cuda:0", or else the CPU."""
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
-def save_checkpoint(model, path):
-    """Save the state dict of `model` as the file `path`.
+def write_file(content, path):
+    """Write the bytes `content` to the file `path`, or raise SystemExit.
 
-    A whole new file takes the place of the old one, so a stop never leaves half a file. A read-only file stays.
+    Whenever it is stopped, the file is the old one or the new one, never half of one.
     """
-    state = io.BytesIO()  # in memory first: into a file, torch.save() reports a full disk as a RuntimeError
-    torch.save(model.state_dict(), state)
-    target = Path(path).resolve()  # if `path` is a symbolic link, the file behind it
-    temporary = Path(f"{target}.{os.getpid()}.tmp")  # so that two runs in one folder do not share it
+    temporary = Path(f"{path}.{os.getpid()}.tmp")  # each running script has a number
     try:
-        if target.exists() and not (target.is_file() and target.stat().st_mode & stat.S_IWUSR):
-            raise PermissionError(errno.EACCES, "It is read-only or not a file")
-        with temporary.open("wb") as file:
-            file.write(state.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before it gets its name, in case the power fails
-        temporary.replace(target)
+        temporary.write_bytes(content)
+        for seconds in (0.1, 0.3, 0.6, 1.0):
+            try:
+                temporary.replace(path)
+                return
+            except PermissionError:  # Windows: a virus scanner can hold a new file
+                time.sleep(seconds)
+        temporary.replace(path)  # the last try
     except OSError as error:
-        sys.exit(f"{path} cannot be saved: {error.strerror}. Start the script in a folder that has space and where "
-                 "you can write. The old file, if there is one, is unchanged.")
+        sys.exit(f"{path} cannot be saved: {error.strerror}. Start the script in a folder "
+                 "with space where you can write. An old file is unchanged.")
     finally:
-        with suppress(OSError):  # it was moved, or could not be made
+        with suppress(OSError):  # after a success, it is there no more
             temporary.unlink()
 
 
+def keep_checkpoint(path):
+    """Copy the checkpoint `path`, if any, to `path`.old, or raise SystemExit."""
+    if Path(path).exists():
+        write_file(Path(path).read_bytes(), f"{path}.old")
+
+
+def save_checkpoint(model, path):
+    """Save the state dict of `model` as the file `path`, or raise SystemExit."""
+    state = io.BytesIO()
+    torch.save(model.state_dict(), state)
+    write_file(state.getbuffer(), path)
+
+
 def load_checkpoint(model, path):
-    """Load the state dict in the file `path` into `model`; it may have been saved on another device."""
-    advice = "Train first: run PyTorchTraining.py for images, DataClassifier.py for Iris."
+    """Load the state dict in the file `path` into `model`, or raise SystemExit."""
     try:
-        content = Path(path).read_bytes()
+        file = io.BytesIO(Path(path).read_bytes())
     except OSError as error:
-        sys.exit(f"{path} cannot be read: {error.strerror}. {advice}")
+        sys.exit(f"{path} cannot be read: {error.strerror}. Train first, in this folder.")
     try:
-        # torch.save() writes a zip file with checksums, which torch.load() does not compare
-        if zipfile.is_zipfile(io.BytesIO(content)):
-            damaged = zipfile.ZipFile(io.BytesIO(content)).testzip()
-            if damaged:
-                raise ValueError(f"wrong checksum of {damaged}")
-        # weights_only: no code that somebody put into the file is run
-        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        # the file is a zip file with checksums, which PyTorch does not compare
+        if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():
+            raise ValueError("wrong checksum")
+        file.seek(0)  # back to its start
+        # "cpu": it may come from a GPU; weights_only: refuse a file with code in it
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
     except Exception as error:  # of a type that depends on the damage
-        # the first sentence only: the next ones advise to turn weights_only off
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}".split(". ")[0]
-        sys.exit(f"{path} is damaged or of another network ({textwrap.shorten(reason, 300)}). {advice}")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        # the first sentence: the next ones can advise to turn weights_only off
+        reason = reason.split(". ")[0][:300]
+        sys.exit(f"{path} is damaged or of another network ({reason}). Train again.")

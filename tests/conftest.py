@@ -1,142 +1,185 @@
-"""Each test runs in a new, empty folder, on the CPU, with a fresh model, tiny data, no display and no network."""
+"""For every test: an empty folder, the CPU, no window and no network."""
 import hashlib
 import os
 import pickle
 import runpy
 import shutil
+import socket
+import subprocess
 import sys
-import urllib.error
+import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
+from urllib.error import URLError
 
-VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
-os.environ["OMP_NUM_THREADS"] = "1"  # more threads make tiny data slower on a busy machine
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # PyTorch reads it when it is imported: the tests are of the CPU
-os.environ["MPLBACKEND"] = "agg"
-ROOT = Path(__file__).resolve().parent.parent
-IMAGES, IRIS = ROOT / "PyTorchTraining.py", ROOT / "DataClassifier.py"
-sys.path.insert(0, str(ROOT))
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; faster for tiny data
+os.environ["MPLBACKEND"] = "agg"  # it draws without a window
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from torch.optim import Adam  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
-from torchvision.datasets import CIFAR10  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import CIFAR10
 
-import DataClassifier  # noqa: E402
-import PyTorchTraining  # noqa: E402
+repository = Path(__file__).parents[1]
+sys.path.insert(0, str(repository))
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """The new, empty folder in which the test runs."""
-    monkeypatch.setattr("urllib.request.urlopen", Mock(side_effect=urllib.error.URLError("there is no network")))
-    monkeypatch.setattr("socket.setdefaulttimeout", lambda seconds: None)  # it would hold for all later tests
-    monkeypatch.setattr(sys, "argv", ["a test"])
+def empty_folder_and_cpu(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    return tmp_path
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # for scripts that a test starts
+
+
+@pytest.fixture(autouse=True)
+def internet(monkeypatch):
+    """A pretended one: `answers` has an error, or the parts that are read, of a host."""
+    internet = SimpleNamespace(answers={}, asked=[])
+
+    def urlopen(request):
+        internet.asked.append(request.full_url)
+        answer = internet.answers.get(request.host, URLError("no network in the tests"))
+        if isinstance(answer, Exception):
+            raise answer
+        return nullcontext(Mock(url=None, length=None, read=Mock(side_effect=[*answer, b""])))
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    yield internet
+    socket.setdefaulttimeout(None)
 
 
 @pytest.fixture
-def images(monkeypatch):
-    """PyTorchTraining with a fresh model, 7 random images in batches of 3 to train and to test."""
-    script = PyTorchTraining
-    use_model(monkeypatch, script, script.Network())
-    data = TensorDataset(torch.rand(7, 3, 32, 32) * 2 - 1, torch.arange(7))
-    for name in ("train_loader", "test_loader"):
-        monkeypatch.setattr(script, name, DataLoader(data, batch_size=3), raising=False)
-    return script
+def training(monkeypatch):
+    """The module PyTorchTraining, imported anew."""
+    monkeypatch.delitem(sys.modules, "PyTorchTraining", raising=False)
+    import PyTorchTraining
+    yield PyTorchTraining
+    plt.close("all")
 
 
 @pytest.fixture
-def iris(monkeypatch):
-    """DataClassifier with a fresh model; its data are the 150 flowers."""
-    use_model(monkeypatch, DataClassifier, DataClassifier.Network(4, 3))
+def iris(monkeypatch, capsys):
+    """The module DataClassifier, imported anew."""
+    monkeypatch.delitem(sys.modules, "DataClassifier", raising=False)
+    import DataClassifier
+    capsys.readouterr()  # what the import printed is not of interest
     return DataClassifier
 
 
-def use_model(monkeypatch, script, model):
-    """Give a script another model, and an optimizer for it with the settings of the script's own."""
-    monkeypatch.setattr(script, "model", model)
-    monkeypatch.setattr(script, "optimizer", Adam(model.parameters(), **script.optimizer.defaults))
-
-
 @pytest.fixture
-def run(monkeypatch):
-    """A function that runs a script as `python SCRIPT ARGUMENTS` does and returns its globals."""
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        return runpy.run_path(str(script), run_name="__main__")
-
+def run(monkeypatch, capsys):
+    """Run a script with options in this process; return its names and its output."""
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        names = runpy.run_path(str(repository / script), run_name="__main__")
+        plt.close("all")
+        return SimpleNamespace(**names, printed=capsys.readouterr().out)
     return run
 
 
 @pytest.fixture
-def archive(monkeypatch, folder):
-    """./data with an archive of 5 times 4 training images and 10 test images; CIFAR10 now expects this one."""
-    random, base = np.random.default_rng(0), folder / "data" / CIFAR10.base_folder
-    base.mkdir(parents=True)
-    for name, size in [*((f"data_batch_{number}", 4) for number in range(1, 6)), ("test_batch", 10)]:
-        content = {"data": random.integers(0, 256, (size, 3072), dtype=np.uint8), "labels": list(range(size))}
-        (base / name).write_bytes(pickle.dumps(content))
-    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("0123456789")}))
-    file = Path(shutil.make_archive(str(base.parent / "cifar-10-python"), "gztar", base.parent, base.name))
-    md5 = {each.name: hashlib.md5(each.read_bytes()).hexdigest() for each in [file, *sorted(base.iterdir())]}
-    shutil.rmtree(base)
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in md5 if name.startswith("data")])
+def start(monkeypatch):
+    """Start a script as a user would, in the empty folder; return the printed lines."""
+    if sys.platform == "linux":  # elsewhere, Matplotlib always finds a window
+        for name in ("MPLBACKEND", "DISPLAY", "WAYLAND_DISPLAY"):
+            monkeypatch.delenv(name, raising=False)
+
+    def start(script, *options):
+        done = subprocess.run([sys.executable, repository / script, *options],
+                              capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.isascii()
+        return done.stdout.splitlines()
+    return start
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch):
+    """A device of PyTorch that computes shapes but no numbers: those are made up.
+
+    As with a GPU, an operation with a tensor of it and one of the CPU is an error.
+    """
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: [0] * len(tensor))
+    monkeypatch.setattr(torch.Tensor, "__index__", lambda tensor: 0)
+    return torch.device("meta")
+
+
+@pytest.fixture
+def echo():
+    """A network whose ten scores are the first ten numbers of its input, times a weight.
+
+    `seen` tells in which modes it ran: (training mode, with gradients).
+    """
+    class Echo(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(10))
+            self.seen = set()
+
+        def forward(self, input):
+            self.seen.add((self.training, torch.is_grad_enabled()))
+            return input.flatten(1)[:, :10] * self.weight
+    return Echo()
+
+
+@pytest.fixture
+def tested(training, echo):
+    """PyTorchTraining with 23 images, in batches of 10, and a model with these results:
+    of 9 planes, 8 cars and 6 birds, 8, 6 and 1 are right.
+    """
+    labels = torch.tensor([0] * 9 + [1] * 8 + [2] * 6)
+    guesses = torch.tensor([0] * 8 + [9] + [1] * 6 + [0] * 2 + [2] + [3] * 5)
+    images = torch.zeros(23, 3, 32, 32)
+    images[:, 0, 0, :10] = F.one_hot(guesses, 10).float()
+    training.test_loader = DataLoader(TensorDataset(images, labels), batch_size=10)
+    training.model = echo
+    return training
+
+
+@pytest.fixture
+def table(iris):
+    """A copy of iris.csv in the folder data, and beside that folder one of the script."""
+    shutil.copy(iris.__file__, "DataClassifier.py")
+    Path("data").mkdir(exist_ok=True)
+    return Path(shutil.copy(iris.table, "data"))
+
+
+@pytest.fixture
+def archive(monkeypatch, tmp_path_factory):
+    """A CIFAR-10 of 5 x 4 training and 10 test images: the bytes of its archive.
+
+    torchvision takes it for the real one.
+    """
+    made = tmp_path_factory.mktemp("made")
+    images = np.random.default_rng(0).integers(0, 256, (30, 3072), dtype=np.uint8)
+    files = {"test_batch": {"data": images[20:], "labels": list(range(10))},
+             "batches.meta": {"label_names": list("abcdefghij")}}
+    for n in range(5):
+        files[f"data_batch_{n + 1}"] = {"data": images[4 * n:4 * n + 4], "labels": [0, 1, 2, 3]}
+    (made / CIFAR10.base_folder).mkdir()
+    md5 = {}
+    for name, content in files.items():
+        file = made / CIFAR10.base_folder / name
+        file.write_bytes(pickle.dumps(content))
+        md5[name] = hashlib.md5(file.read_bytes()).hexdigest()
+    file = shutil.make_archive(str(made / "made"), "gztar", made, CIFAR10.base_folder)
+    content = Path(file).read_bytes()
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in sorted(md5)[1:6]])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5[file.name])
-    monkeypatch.setattr(CIFAR10, "url", None)  # so that what a script sets ends with the test
-    return file
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
+    return content
 
 
-def copy_of(script, change=lambda text: text):
-    """Write a changed copy of a script, with data/iris.csv beside it, into the current folder; return its path."""
+@pytest.fixture
+def cifar(archive):
+    """The images of `archive`, unpacked in the folder data."""
     Path("data").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "data" / "iris.csv", "data")
-    copy = Path(script.name).resolve()
-    copy.write_text(change(script.read_text(encoding="utf-8")), encoding="utf-8")
-    return copy
-
-
-def the_line(function, *arguments, status=1):
-    """Return the line with which a call ends the script; check the exit status (130 is that of Ctrl-C)."""
-    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:  # a KeyboardInterrupt would end pytest
-        function(*arguments)
-    assert end.type is SystemExit
-    code = end.value.code
-    assert isinstance(code, str) and "\n" not in code if status == 1 else (code or 0) == status
-    return code
-
-
-def printed(monkeypatch, function, *arguments):
-    """Return the lines that a call prints; check that each is flushed, so that it appears at once everywhere."""
-    lines = []
-    with monkeypatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, flush=False: lines.append((" ".join(map(str, words)), flush)))
-        function(*arguments)
-    assert all(flush for _, flush in lines)
-    return [line for line, _ in lines]
-
-
-def same(model, state):
-    """Return whether the state dict of `model` has the same names and, but for rounding, values as `state`."""
-    mine = model.state_dict()
-    return list(mine) == list(state) and all(torch.allclose(mine[name], state[name], atol=1e-4) for name in mine)
-
-
-def own_epoch(model, optimizer, batches, tests):
-    """Train one epoch as a textbook does; return the losses, and in evaluation mode the loss and how many are right."""
-    losses = []
-    for inputs, outputs in batches:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model.train()(inputs), outputs)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    scores = model.eval()(tests[0])
-    loss = torch.nn.functional.cross_entropy(scores, tests[1])
-    return losses, loss.item(), (scores.argmax(1) == tests[1]).sum().item()
+    Path("data", CIFAR10.filename).write_bytes(archive)
+    CIFAR10("data", download=True)

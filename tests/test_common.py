@@ -1,86 +1,169 @@
-"""Checkpoints: what a user has is never lost, what cannot be used is one line, and nothing in a file is run."""
-import errno
+"""Promises of common.py: the device, and checkpoints that are whole or not there."""
 import os
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
-import common
 import pytest
 import torch
-from conftest import same, the_line
 from torch import nn
 
-STATE = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
-HOSTILE = type("Hostile", (), {"__reduce__": lambda self: (open, ("executed", "w"))})()  # if unpickled, it makes a file
+import common
 
 
-@pytest.fixture
-def model():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+def test_the_device_is_the_first_gpu_or_else_the_cpu(monkeypatch):
+    assert common.get_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert common.get_device() == torch.device("cuda:0")
 
 
-@pytest.mark.parametrize("gpu, device", [(True, "cuda:0"), (False, "cpu")])
-def test_the_device_is_the_first_gpu_or_the_cpu(monkeypatch, gpu, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert common.get_device() == torch.device(device)
-
-
-@pytest.mark.parametrize("tag, zipped", [("cuda:0", True), ("cpu", False)], ids=["a GPU", "an old PyTorch"])
-def test_a_checkpoint_from_elsewhere_is_loaded(model, monkeypatch, tag, zipped):
-    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: tag)
-    torch.save(STATE, "model.pth", _use_new_zipfile_serialization=zipped)
-    common.load_checkpoint(model, "./model.pth")
-    assert same(model, STATE)
-
-
-@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
-def test_a_save_takes_effect_whole_or_not_at_all_while_another_run_saves(model, folder, monkeypatch, stop):
-    def meanwhile(descriptor):  # between writing and moving
-        assert os.fstat(descriptor).st_size > 1000  # all is written
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", lambda descriptor: None)
-            patch.setattr(os, "getpid", lambda: 0)
-            common.save_checkpoint(nn.Linear(9, 9), "model.pth")
-        if stops:
-            raise stops.pop()
-
-    stops = [stop]
-    monkeypatch.setattr(os, "fsync", meanwhile)
-    with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
-        common.save_checkpoint(model, "./model.pth")
-    assert str(end.value).startswith("./model.pth cannot be saved: No space left. Start the" if stop.args else "")
-    assert list(torch.load("model.pth")) == ["weight", "bias"] and os.listdir(folder) == ["model.pth"]
-    common.save_checkpoint(model, "./model.pth")
-    assert same(model, torch.load("model.pth")) and os.listdir(folder) == ["model.pth"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="on Windows, not everybody may make links")
-def test_a_link_to_a_checkpoint_is_followed(model):
-    Path("models").mkdir()
-    Path("model.pth").symlink_to(Path("models", "good.pth"))
+def test_a_model_is_loaded_as_it_was_last_saved():
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    common.save_checkpoint(other, "model.pth")
     common.save_checkpoint(model, "model.pth")
-    assert Path("model.pth").is_symlink() and same(model, torch.load(Path("models", "good.pth")))
+    common.load_checkpoint(other, "model.pth")
+    assert torch.equal(other.weight, model.weight)
+    assert list(torch.load("model.pth", weights_only=True)) == ["weight", "bias"]
+    assert os.listdir() == ["model.pth"]
 
 
-def test_a_checkpoint_that_is_missing_or_read_only_is_one_line(model):
-    assert the_line(common.load_checkpoint, model, "./model.pth") == (
-        "./model.pth cannot be read: No such file or directory. "
-        "Train first: run PyTorchTraining.py for images, DataClassifier.py for Iris.")
-    Path("model.pth").write_text("a good one")
-    Path("model.pth").chmod(0o444)
-    assert the_line(common.save_checkpoint, model, "model.pth").startswith("model.pth cannot be saved: It is read-only")
-    assert Path("model.pth").read_text() == "a good one"
+@pytest.mark.parametrize("error, end, line", [
+    (OSError(28, "No space left"), SystemExit, "model.pth cannot be saved: No space left. "),
+    (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+])
+def test_a_full_disk_or_a_stop_leaves_the_old_file(monkeypatch, error, end, line):
+    def write_half(file, content):
+        with file.open("wb") as half:
+            half.write(content[:100])
+        raise error
+
+    Path("model.pth").write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(end) as caught:
+        common.save_checkpoint(nn.Linear(2, 3), "model.pth")
+    assert str(caught.value).startswith(line)
+    assert Path("model.pth").read_text() == "old"
+    assert os.listdir() == ["model.pth"]
 
 
-@pytest.mark.parametrize("thing, change, words", [
-    (STATE, lambda whole: whole[:len(whole) // 3], "Error"),
-    (STATE, lambda whole: whole.replace(STATE["0.weight"].numpy().tobytes(), bytes(432)), "wrong checksum"),
-    ({**STATE, **{f"layer{number}": torch.zeros(1) for number in range(99)}}, bytes, "Unexpected key(s)"),
-    ({**STATE, "0.weight": HOSTILE}, bytes, "Weights only load failed"),
-], ids=["cut short", "other weights", "another network", "hostile"])
-def test_a_faulty_checkpoint_is_one_short_line_and_nothing_in_it_is_run(model, folder, thing, change, words):
-    torch.save(thing, "model.pth")
-    Path("model.pth").write_bytes(change(Path("model.pth").read_bytes()))
-    line = the_line(common.load_checkpoint, model, "./model.pth")
-    assert line.startswith("./model.pth is damaged or of another network (") and "Train first: " in line
-    assert words in line and "two options" not in line and len(line) < 450
-    assert os.listdir(folder) == ["model.pth"]
+def test_two_runs_can_save_at_the_same_time(monkeypatch):
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    write = Path.write_bytes
+
+    def write_while_another_run_saves(file, content):
+        write(file, content)
+        monkeypatch.setattr(Path, "write_bytes", write)
+        monkeypatch.setattr(os, "getpid", lambda: 12345)
+        common.save_checkpoint(other, "model.pth")
+
+    monkeypatch.setattr(Path, "write_bytes", write_while_another_run_saves)
+    common.save_checkpoint(model, "model.pth")
+    common.load_checkpoint(other, "model.pth")
+    assert torch.equal(other.weight, model.weight)
+    assert os.listdir() == ["model.pth"]
+
+
+def test_a_save_is_tried_again_while_a_virus_scanner_holds_the_file(monkeypatch):
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    replace = Path.replace
+    held = [PermissionError(13, "Permission denied")] * 4
+
+    def replace_if_not_held(file, path):
+        if held:
+            raise held.pop()
+        replace(file, path)
+
+    monkeypatch.setattr(Path, "replace", replace_if_not_held)
+    monkeypatch.setattr(time, "sleep", Mock())
+    common.save_checkpoint(model, "model.pth")
+    common.load_checkpoint(other, "model.pth")
+    assert torch.equal(other.weight, model.weight)
+    assert os.listdir() == ["model.pth"]
+
+
+def test_a_file_that_is_held_for_two_seconds_ends_the_script_with_a_line(monkeypatch):
+    Path("model.pth").write_text("old")
+    held = Mock(side_effect=PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(Path, "replace", held)
+    monkeypatch.setattr(Path, "unlink", held)
+    monkeypatch.setattr(time, "sleep", Mock())
+    with pytest.raises(SystemExit, match=r"^model.pth cannot be saved: Permission denied\. "):
+        common.save_checkpoint(nn.Linear(2, 3), "model.pth")
+    assert sum(call.args[0] for call in time.sleep.call_args_list) == pytest.approx(2)
+    assert Path("model.pth").read_text() == "old"
+
+
+def test_a_checkpoint_is_kept_as_old():
+    common.keep_checkpoint("model.pth")
+    assert os.listdir() == []
+    for content in ("first", "second"):
+        Path("model.pth").write_text(content)
+        common.keep_checkpoint("model.pth")
+        assert Path("model.pth.old").read_text() == content
+        assert Path("model.pth").read_text() == content
+
+
+def test_a_checkpoint_that_cannot_be_kept_ends_the_script_with_a_line():
+    Path("model.pth").write_text("good")
+    Path("model.pth.old").mkdir()
+    with pytest.raises(SystemExit, match="^model.pth.old cannot be saved: "):
+        common.keep_checkpoint("model.pth")
+    assert Path("model.pth").read_text() == "good"
+
+
+def test_a_missing_checkpoint_says_to_train_first():
+    with pytest.raises(SystemExit) as end:
+        common.load_checkpoint(nn.Linear(2, 3), "model.pth")
+    assert str(end.value) == ("model.pth cannot be read: No such file or directory. "
+                              "Train first, in this folder.")
+
+
+@pytest.mark.parametrize("length", [0, 10, 1000])
+def test_a_cut_checkpoint_ends_the_script_with_a_line(length):
+    common.save_checkpoint(nn.Linear(2, 3), "model.pth")
+    Path("model.pth").write_bytes(Path("model.pth").read_bytes()[:length])
+    with pytest.raises(SystemExit, match=r"^model.pth is damaged [^\n]*\. Train again\.$"):
+        common.load_checkpoint(nn.Linear(2, 3), "model.pth")
+
+
+def test_a_checkpoint_of_another_network_ends_the_script_with_a_short_line():
+    many_layers = nn.ModuleDict({f"layer{n}": nn.Linear(1, 1) for n in range(50)})
+    common.save_checkpoint(nn.Linear(2, 3), "model.pth")
+    with pytest.raises(SystemExit, match=r"^[^\n]*Missing key[^\n]*\)\. Train again\.$") as end:
+        common.load_checkpoint(many_layers, "model.pth")
+    assert len(str(end.value)) < 400
+
+
+def test_a_wrong_checksum_ends_the_script_with_a_line():
+    model = nn.Linear(2, 3)
+    common.save_checkpoint(model, "model.pth")
+    weights = model.weight.detach().numpy().tobytes()
+    content = Path("model.pth").read_bytes().replace(weights, bytes(len(weights)))
+    Path("model.pth").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"^model.pth is damaged .*wrong checksum\). Train"):
+        common.load_checkpoint(model, "model.pth")
+
+
+class Hostile:
+    """When it is unpickled without care, it makes a folder."""
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_not_run(zipped):
+    torch.save(Hostile(), "model.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(SystemExit, match=r"^[^\n]*\. Train again\.$") as end:
+        common.load_checkpoint(nn.Linear(2, 3), "model.pth")
+    assert os.listdir() == ["model.pth"]
+    assert "False" not in str(end.value)  # no advice to turn weights_only off
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_from_a_gpu_is_loaded_in_both_formats(monkeypatch, zipped):
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    torch.save(model.state_dict(), "model.pth", _use_new_zipfile_serialization=zipped)
+    common.load_checkpoint(other, "model.pth")
+    assert b"cuda:0" in Path("model.pth").read_bytes()
+    assert torch.equal(other.weight, model.weight)

@@ -1,150 +1,155 @@
-"""Both scripts as a user starts them."""
+"""Promises of both scripts as they are started: options, files and what is printed."""
 import os
 import re
-import runpy
-import subprocess
-import sys
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import common
 import pytest
 import torch
-from conftest import IMAGES, IRIS, VISIBLE_GPUS, the_line
-from test_README import block_with
-from torch import nn
-from torch.optim import Adam
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-SCRIPTS = pytest.mark.parametrize("script, arguments, path", [
-    (IMAGES, ["--dummy"], "./dummyModel.pth"), (IRIS, [], "./NetModel.pth")], ids=["images", "iris"])
+repository = Path(__file__).parents[1]
+both = pytest.mark.parametrize("script, path", [
+    ("DataClassifier.py", "NetModel.pth"), ("PyTorchTraining.py", "myFirstModel.pth")])
 
 
-def output(command):
-    """Return what `python COMMAND` prints in ASCII in the current folder without a display, on any GPU."""
-    variables = {**os.environ, "DISPLAY": None, "WAYLAND_DISPLAY": None, "CUDA_VISIBLE_DEVICES": VISIBLE_GPUS,
-                 "MPLBACKEND": "agg" if os.name == "nt" or sys.platform == "darwin" else None,
-                 "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True,
-                          env={name: value for name, value in variables.items() if value is not None})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def test_DataClassifier_runs_from_another_folder(start):
+    lines = start("DataClassifier.py")
+    assert lines[:10] == [
+        "Our dataset has the following values to predict:",
+        "Iris-setosa        50", "Iris-versicolor    50", "Iris-virginica     50", "",
+        "Input format:  torch.Size([150, 4]) torch.float32",
+        "Output format:  torch.Size([150]) torch.int64",
+        "The model will be running on cpu device", "",
+        "Begin training..."]
+    assert lines[10].startswith("Completed training batch 1 ")
+    assert lines[19].startswith("Completed training batch 10 ")
+    assert lines[20:22] == ["Finished Training", ""]
+    assert int(re.search(r"test set of 45 inputs is: (\d+) %", lines[22])[1]) > 80
+    assert [line.split(" : ")[0] for line in lines[23:26]] == [
+        "Accuracy to predict Iris-setosa", "Accuracy to predict Iris-versicolor",
+        "Accuracy to predict Iris-virginica"]
+    assert lines[26:] == ["The model is saved as ./NetModel.pth"]
+    assert os.listdir() == ["NetModel.pth"]
 
 
-def test_both_scripts_run_from_any_folder_without_a_display_and_print_plain_ascii_as_the_readme_shows(folder):
+def test_PyTorchTraining_runs_from_another_folder_without_a_display(start):
+    lines = start("PyTorchTraining.py", "--dummy", "--epochs", "1")
+    assert lines[:4] == [
+        "The number of images in a training set is:  1000",
+        "The number of images in a test set is:  200",
+        "The number of batches per epoch is:  100",
+        "The model will be running on cpu device"]
+    accuracy = re.search(r"For epoch 1 the test .* is (\d+) %", lines[4])[1]
+    assert int(accuracy) > 90
+    assert lines[5:9] == [
+        "Finished Training",
+        f"The model saved as ./dummyModel.pth has a test accuracy of {accuracy} %",
+        "No window can be opened: the picture is saved as ./testBatch.png",
+        "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck"]
+    assert lines[9].startswith("Predicted:  ")
+    assert lines[10].startswith("Accuracy of plane : ")
+    assert lines[19].startswith("Accuracy of truck : ")
+    assert sorted(os.listdir()) == ["dummyModel.pth", "testBatch.png"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("script, options", [
+    ("DataClassifier.py", []), ("PyTorchTraining.py", ["--dummy", "--epochs", "1"])])
+def test_a_real_gpu_is_used(start, monkeypatch, script, options):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert "The model will be running on cuda:0 device" in start(script, *options)
+
+
+def test_PyTorchTraining_downloads_and_trains_5_epochs_by_default(run, internet, archive):
+    internet.answers = {"zenodo.org": [archive]}
+    names = run("PyTorchTraining.py")
+    assert (len(names.train_set), len(names.test_set)) == (20, 10)
+    assert re.findall(r"For epoch (\d+)", names.printed) == ["1", "2", "3", "4", "5"]
+
+
+def test_PyTorchTraining_shuffles_the_training_images_only(run, cifar):
+    names = run("PyTorchTraining.py", "--epochs", "1")
+    first = torch.cat([images for images, _ in names.train_loader])
+    second = torch.cat([images for images, _ in names.train_loader])
+    assert not torch.equal(first, second)
+    assert [labels.tolist() for _, labels in names.test_loader] == [list(range(10))]
+
+
+@both
+@pytest.mark.parametrize("epochs", ["0", "-1"])
+def test_with_epochs_0_the_script_tests_only(run, cifar, script, path, epochs):
+    with pytest.raises(SystemExit, match="Train first"):
+        run(script, "--epochs", epochs)
+    trained = run(script, "--epochs", "1").printed.partition("Finished Training")[2]
+    before = Path(path).read_bytes()
+    tested = run(script, "--epochs", epochs).printed
+    assert tested.endswith(trained.strip() + "\n")
+    assert "epoch 1 " not in tested and "Begin" not in tested
+    assert Path(path).read_bytes() == before
+    assert not Path(path + ".old").exists()
+
+
+@both
+def test_the_seed_chooses_the_random_numbers(run, cifar, script, path):
+    saved = []
+    for options in ([], ["--seed", "0"], ["--seed", "1"], ["--seed", "1"]):
+        run(script, "--epochs", "1", *options)
+        saved.append(Path(path).read_bytes())
+    assert saved[0] == saved[1] != saved[2] == saved[3]
+
+
+def test_an_imported_model_has_the_first_weights_of_seed_0(training, iris):
+    torch.manual_seed(0)
+    assert torch.equal(training.model.fc1.weight, training.Network().fc1.weight)
+    torch.manual_seed(0)
+    assert torch.equal(iris.model.layer1.weight, iris.Network(4, 3).layer1.weight)
+    assert not hasattr(training, "train_set")  # an import loads no images
+
+
+@both
+def test_the_model_of_the_run_before_is_kept_as_old(run, cifar, script, path):
+    run(script, "--epochs", "1")
+    first = Path(path).read_bytes()
+    run(script, "--epochs", "1", "--seed", "1")
+    assert Path(path + ".old").read_bytes() == first != Path(path).read_bytes()
+
+
+def test_dummy_images_are_the_same_for_every_seed(run, internet):
     Path("myFirstModel.pth").write_text("of a real run")
-    with ThreadPoolExecutor() as pool:
-        iris, images = (text.replace("cuda:0", "cpu") for text in pool.map(output, [[IRIS], [IMAGES, "--dummy"]]))
-    assert iris.startswith("Our dataset is balanced and has the following values to predict:\n"
-                           "Iris-setosa        50\nIris-versicolor    50\nIris-virginica     50\n\n"
-                           "Input format:  torch.Size([150, 4]) torch.float32\n"
-                           "Output format:  torch.Size([150]) torch.int64\n"
-                           "The model will be running on cpu device\n\nBegin training...\nCompleted training batch 1 ")
-    assert images.startswith("The number of images in a training set is:  1000\n"
-                             "The number of images in a test set is:  200\nThe number of batches per epoch is:  100\n"
-                             "The model will be running on cpu device\nFor epoch 1 ")
-    assert iris.count("\nCompleted training batch ") == 10 and images.count("\nFor epoch ") == 5
-    best = max(map(int, re.findall(r"^For epoch.* (\d+) %$", images, re.M)))
-    assert f"\nThe model saved as ./dummyModel.pth has a test accuracy of {best} %\n" in images
-    images = images.replace("dummyModel", "myFirstModel").replace(
-        "No window can be opened: the picture is saved as ./testBatch.png\n", "")
-    for ours, words in ((iris, "Iris-setosa : "), (images, "Real labels: ")):
-        ours, readme = (re.sub(r"(Real labels|Predicted): .*| +\d+ %", r"\1", text[text.index("Finished"):])
-                        for text in (ours, block_with(words)))
-        assert ours == readme
-    assert sorted(os.listdir(folder)) == ["NetModel.pth", "dummyModel.pth", "myFirstModel.pth", "testBatch.png"]
+    one = run("PyTorchTraining.py", "--dummy", "--epochs", "1", "--seed", "1")
+    two = run("PyTorchTraining.py", "--dummy", "--epochs", "0", "--seed", "2")
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.labels, two.labels)
+    assert -1 <= one.images.min() < -0.9 and 0.9 < one.images.max() <= 1
+    assert torch.equal(one.train_set[999][0], one.images[999])
+    assert torch.equal(one.test_set[0][0], one.images[1000])
     assert Path("myFirstModel.pth").read_text() == "of a real run"
+    assert internet.asked == []
 
 
-class PretendGPU(TorchDispatchMode):
-    """Make the meta device behave like a GPU: an operation has tensors of one device, and all numbers read are 0."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if name == "_local_scalar_dense" and tensors[0].is_meta:  # item() and tolist()
-            return 0
-        if name == "_to_copy" and tensors[0].is_meta and kwargs.get("device") == torch.device("cpu"):
-            return torch.zeros(tensors[0].shape, dtype=kwargs.get("dtype") or tensors[0].dtype)
-        if name != "copy_" and len({tensor.device for tensor in tensors if tensor.dim()}) > 1:
-            raise RuntimeError(f"{name}: tensors on two devices")
-        return func(*args, **kwargs)
-
-
-@SCRIPTS
-def test_on_a_pretended_gpu_the_model_and_every_batch_go_there(run, monkeypatch, capsys, script, arguments, path):
-    monkeypatch.setattr(common, "get_device", lambda: torch.device("meta"))
-    monkeypatch.setattr(common, "save_checkpoint", lambda model, path: None)
-    monkeypatch.setattr(common, "load_checkpoint", lambda model, path: None)
-    with PretendGPU():
-        for epochs in ("1", "0"):
-            names = run(script, *arguments, "--epochs", epochs)
-            assert next(names["model"].parameters()).is_meta
-    assert "The model will be running on meta device\n" in capsys.readouterr().out
+CODE_OF_THE_TUTORIALS = {"PyTorchTraining.py": '''
+transformations = torchvision.transforms.ToTensor()
+test_set = CIFAR10(root="./data", train=False, transform=transformations, download=True)
+test_loader = DataLoader(test_set, batch_size=batch_size, shuffle=False, num_workers=0)
+train(2)
+testAccuracy()
+model = Network()
+path = "myFirstModel.pth"
+model.load_state_dict(torch.load(path))
+testBatch()
+testClassess()
+''', "DataClassifier.py": '''
+train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split])
+test_loader = DataLoader(test_set, batch_size=1)
+train(2)
+test()
+test_species()
+'''}
 
 
-@pytest.mark.parametrize("name, shape, settings, layers", [
-    ("images", (3, 32, 32), {"lr": 0.001, "fused": True}, {
-        "conv1": nn.Conv2d(3, 12, 5, padding=1), "bn1": nn.BatchNorm2d(12), "1": nn.ReLU(),
-        "conv2": nn.Conv2d(12, 12, 5, padding=1), "bn2": nn.BatchNorm2d(12), "2": nn.ReLU(), "pool": nn.MaxPool2d(2),
-        "conv4": nn.Conv2d(12, 24, 5, padding=1), "bn4": nn.BatchNorm2d(24), "4": nn.ReLU(),
-        "conv5": nn.Conv2d(24, 24, 5, padding=1), "bn5": nn.BatchNorm2d(24), "5": nn.ReLU(),
-        "flat": nn.Flatten(), "fc1": nn.Linear(2400, 10)}),
-    ("iris", (4,), {"lr": 0.01}, {"layer1": nn.Linear(4, 24), "1": nn.ReLU(), "layer2": nn.Linear(24, 24),
-                                  "2": nn.ReLU(), "layer3": nn.Linear(24, 3)})], ids=["images", "iris"])
-def test_the_network_the_loss_and_the_optimizer_are_the_tutorials(request, name, shape, settings, layers):
-    script, theirs, batch = request.getfixturevalue(name), nn.Sequential(OrderedDict(layers)), torch.rand(4, *shape)
-    theirs.load_state_dict(script.model.state_dict())  # the same names and shapes
-    assert torch.allclose(script.model(batch), theirs(batch), atol=1e-6)  # and so the running statistics differ
-    assert torch.allclose(script.model.eval()(batch), theirs.eval()(batch), atol=1e-6)
-    assert script.optimizer.defaults == Adam(theirs.parameters(), weight_decay=0.0001, **settings).defaults
-    assert type(script.optimizer) is Adam and type(script.loss_fn) is nn.CrossEntropyLoss
-
-
-@SCRIPTS
-def test_the_seed_decides_the_numbers_and_an_import_has_those_of_seed_0(run, monkeypatch, script, arguments, path):
-    monkeypatch.setattr(Adam, "step", lambda self: None)  # the model stays as it is made
-    names = [run(script, *arguments, "--epochs", "1", *seed) for seed in (["--seed", "1"], [], ["--seed", "0"])]
-    imported = runpy.run_path(str(script), run_name="imported")
-    weights = [next(each["model"].parameters()).tolist() for each in (*names, imported)]
-    assert weights[0] != weights[1] == weights[2] == weights[3]
-    assert script == IRIS or "train_set" not in imported  # it loads no images
-
-
-@SCRIPTS
-@pytest.mark.parametrize("option, value", [
-    ("--epochs", "-1"), ("--epochs", "x"), ("--seed", "-1"), ("--seed", "4294967296")])
-def test_a_wrong_option_is_told_before_anything_is_done(run, capsys, script, arguments, path, option, value):
-    the_line(run, script, *arguments, option, value, status=2)
-    text, error = capsys.readouterr()
-    assert text == "" and re.search(rf"error: .*{option}.*(must be|to 4294967295|'x')", error)
-
-
-@SCRIPTS
-def test_ctrl_c_is_one_line_and_leaves_the_best_epoch(run, capsys, monkeypatch, script, arguments, path):
-    def save_and_stop(model, path):
-        save(model, path)
-        raise KeyboardInterrupt
-
-    save = common.save_checkpoint
-    monkeypatch.setattr(common, "save_checkpoint", save_and_stop)
-    the_line(run, script, *arguments, status=130)
-    text, error = capsys.readouterr()
-    assert error == f"Stopped. If this run has saved an epoch, the best one so far is in {path}.\n"
-    assert "Finished" not in text and len(torch.load(path)) > 5
-
-
-@SCRIPTS
-def test_without_epochs_the_saved_model_is_tested_and_nothing_is_trained(run, capsys, script, arguments, path):
-    assert the_line(run, script, *arguments, "--epochs", "0").startswith(
-        f"{path} cannot be read: No such file or directory. Train first: ")
-    run(script, *arguments, "--epochs", "1", "--seed", "3")
-    saved = Path(path).read_bytes()
-    trained = capsys.readouterr().out.partition("Finished Training\n")[2].strip()
-    run(script, *arguments, "--epochs", "0")
-    tested = capsys.readouterr().out
-    assert trained and tested.endswith(trained + "\n") and Path(path).read_bytes() == saved
-    assert not re.search("best|Finished|[Tt]raining batch|For epoch", tested)
+@both
+def test_code_of_the_tutorial_runs_under_ours(run, cifar, table, script, path):
+    ours = (repository / script).read_text()
+    pasted = Path(script).absolute()
+    pasted.write_text(ours + CODE_OF_THE_TUTORIALS[script])
+    printed = run(pasted, "--epochs", "1").printed
+    assert printed.count("Accuracy of truck : ") + printed.count("Iris-virginica : ") == 2
