@@ -1,165 +1,123 @@
-"""Time PyTorchTraining.py side by side with the tutorial's own way: `python tests/benchmark.py`.
+"""Time PyTorchTraining.py beside the tutorial's way: `python tests/benchmark.py`.
 
-It takes about two minutes; nothing else should run meanwhile. The images are those in ./data if CIFAR-10 is there,
-else random bytes of the same shape. The ways take turns, so that a machine that slows down slows all of them.
+It takes two minutes, in which nothing else should run. The two ways take turns, so that
+a computer that slows down slows down both. The images are random bytes. On Linux,
+`--memory ours` and `--memory tutorial` print how much memory each way needs.
 """
 import argparse
-import contextlib
-import io
 import platform
-import subprocess
 import sys
 import time
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import torch
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+from torchvision.datasets import CIFAR10
+from torchvision.transforms import Compose, Normalize, ToTensor
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch.optim import Adam  # noqa: E402
-from torch.utils.data import DataLoader, Subset  # noqa: E402
-from torchvision.datasets import CIFAR10  # noqa: E402
-from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import PyTorchTraining as ours
 
-import PyTorchTraining as ours  # noqa: E402
-
-ROUNDS = 30
-STEPS, TESTS = 75, 40  # batches of ten in a turn; an epoch has 5,000 and 1,000
-model = ours.Network()
+device = ours.get_device()
+model = ours.Network().to(device)
 optimizer = Adam(model.parameters(), lr=0.001, weight_decay=0.0001)
+ours.saveModel = lambda: None
 
 
-def tutorial_train(batches):
+def tutorial_epoch(train_batches, test_batches):
     model.train()
-    running_loss = 0.0
-    for images, labels in batches:
+    running_loss = accuracy = 0
+    for images, labels in train_batches:
         optimizer.zero_grad()
-        loss = ours.loss_fn(model(images), labels)
+        loss = ours.loss_fn(model(images.to(device)), labels.to(device))
         loss.backward()
         optimizer.step()
         running_loss += loss.item()
-
-
-def tutorial_test(batches):
     model.eval()
-    accuracy = total = 0.0
     with torch.no_grad():
-        for images, labels in batches:
-            _, predicted = torch.max(model(images).data, 1)
-            total += labels.size(0)
-            accuracy += (predicted == labels).sum().item()
-    return 100 * accuracy / total
+        for images, labels in test_batches:
+            _, predicted = torch.max(model(images.to(device)).data, 1)
+            accuracy += (predicted == labels.to(device)).sum().item()
 
 
-def our_train(batches):  # without what train() does once an epoch: test and save
-    with patch.multiple(ours, create=True, train_loader=batches, testAccuracy=lambda: 0.0, saveModel=lambda: None):
-        ours.train(1)
+def our_epoch(train_batches, test_batches):
+    ours.train_loader, ours.test_loader = train_batches, test_batches
+    ours.train(1)
 
 
-def our_test(batches):
-    with patch.multiple(ours, create=True, test_loader=batches):
-        return ours.testAccuracy()
-
-
-def bare_train(batches):  # the same step on one batch, with no loading and no counting
-    images, labels = batches
+def bare_steps(images, labels, steps):
+    """Take our training step on one batch, without loading, counting or printing."""
     ours.model.train()
-    for _ in range(STEPS):
+    for _ in range(steps):
         ours.optimizer.zero_grad()
-        ours.loss_fn(ours.model(images), labels).backward()
+        loss = ours.loss_fn(ours.model(images), labels)
+        loss.backward()
         ours.optimizer.step()
+    loss.item()  # waits until a GPU has done all of this
 
 
-def tutorial_data(train):
-    return CIFAR10("./data", train, Compose([ToTensor(), Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]))
-
-
-def our_data(train):
-    return ours.FastCIFAR10("./data", train)
-
-
-def random_images(self, root, train, transform=None):
-    """Take the place of CIFAR10.__init__() where the data set is not there."""
-    size, random = 50000 if train else 10000, np.random.default_rng(0)
-    self.data = random.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
-    self.targets = random.integers(0, 10, size).tolist()
-    self.transform, self.target_transform = transform, None
-
-
-def endless(loader):
-    while True:
-        yield from loader
-
-
-WAYS = {"tutorial": (tutorial_data, tutorial_train, tutorial_test), "ours": (our_data, our_train, our_test)}
-
-
-def loaders(whose):
-    """Return training batches, which never end, and a loader of the first TESTS test batches."""
-    data, _, _ = WAYS[whose]
-    return (endless(DataLoader(data(True), batch_size=10, shuffle=True)),
-            DataLoader(Subset(data(False), range(10 * TESTS)), batch_size=10))
+def endless_batches(kind, transform):
+    """Return batches to train and batches to test, for a kind of CIFAR-10."""
+    loaders = []
+    for size, shuffle in ((50000, True), (10000, False)):
+        images = kind.__new__(kind)  # without its files
+        images.data = torch.randint(256, (size, 32, 32, 3), dtype=torch.uint8).numpy()
+        images.targets = [index % 10 for index in range(size)]
+        images.transform, images.target_transform = transform, None
+        loaders.append(DataLoader(images, batch_size=10, shuffle=shuffle))
+    return [chain.from_iterable(repeat(loader)) for loader in loaders]
 
 
 def seconds(function, *arguments):
-    """Return how long a call takes; what it prints is dropped."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        start = time.perf_counter()
+    start = time.perf_counter()
+    with patch("builtins.print"):
         function(*arguments)
-        return time.perf_counter() - start
+    return time.perf_counter() - start
 
 
-def one_round(batches):
-    """Let each way have its turn; return {(way, what): seconds} of a training step and of an epoch."""
-    turn = {}
-    for whose, (_, train, test) in WAYS.items():
-        train_batches, test_batches = batches[whose]
-        turn[whose, "step"] = seconds(train, islice(train_batches, STEPS)) / STEPS
-        turn[whose, "epoch"] = 5000 * turn[whose, "step"] + 1000 * seconds(test, test_batches) / TESTS
-    turn["bare", "step"] = seconds(bare_train, next(batches["ours"][0])) / STEPS
-    return turn
+def turn(way):
+    """Return the seconds of a small epoch (a whole one: 5,000 steps, 1,000 tests)."""
+    epoch, (train_batches, test_batches) = ways[way]
+    return seconds(epoch, islice(train_batches, options.steps),
+                   islice(test_batches, options.steps // 5))
 
 
-def main():
-    batches = {whose: loaders(whose) for whose in WAYS}
-    one_round(batches)  # to warm up
-    rounds = [one_round(batches) for _ in range(ROUNDS)]
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {platform.platform()}")
-    print(f"Medians of {ROUNDS} rounds: both times, and their ratio (with the least and greatest of a round)")
-    for text, one, other, scale, unit in (
-            ("an epoch: the tutorial's, ours", ("tutorial", "epoch"), ("ours", "epoch"), 1, "s "),
-            ("a training step: ours, a bare one", ("ours", "step"), ("bare", "step"), 1000, "ms")):
-        times = [scale * median(turn[way] for turn in rounds) for way in (one, other)]
-        ratios = sorted(turn[one] / turn[other] for turn in rounds)
-        print("%-34s %7.2f %s %7.2f %s  %.2f (%.2f to %.2f)" % (
-            text, times[0], unit, times[1], unit, median(ratios), ratios[0], ratios[-1]))
-    if Path("/proc/self/status").exists():
-        peaks = [int(subprocess.run([sys.executable, __file__, "--memory", whose], check=True,
-                                    stdout=subprocess.PIPE).stdout.split()[-1]) for whose in ("ours", "tutorial")]
-        print("%-34s %7d MB %7d MB  %.2f" % ("peak memory: ours, the tutorial's", *peaks, peaks[0] / peaks[1]))
-    else:
-        print("peak memory: not measured on this system")
+def print_row(words, scale, pairs):
+    ones, others, ratios = zip(*((scale * a, scale * b, a / b) for a, b in pairs))
+    print("%-32s %8.2f %8.2f   %.2f (%.2f to %.2f)" % (
+        words, median(ones), median(others), median(ratios), min(ratios), max(ratios)))
 
 
-def print_memory(whose):
-    """Load all images, train and test a little, and print the peak memory of this process in MB (Linux only)."""
-    train_batches, test_batches = loaders(whose)
-    _, train, test = WAYS[whose]
-    train(islice(train_batches, STEPS))
-    test(test_batches)
-    print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024)
+parser = argparse.ArgumentParser(description="Time PyTorchTraining.py.")
+parser.add_argument("--rounds", type=int, default=30, help="how many turns (default: 30)")
+parser.add_argument("--steps", type=int, default=75, help="of a turn (default: 75)")
+parser.add_argument("--memory", choices=["ours", "tutorial"], help="only its peak, on Linux")
+options = parser.parse_args()
+ways = {}
+if options.memory != "tutorial":
+    ways["ours"] = our_epoch, endless_batches(ours.FastCIFAR10, None)
+if options.memory != "ours":
+    normalize = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    ways["tutorial"] = tutorial_epoch, endless_batches(CIFAR10, Compose([ToTensor(), normalize]))
+if options.memory:
+    turn(options.memory)
+    status = Path("/proc/self/status").read_text()
+    sys.exit("peak memory: " + status.split("VmHWM:")[1].split("\n")[0].strip())
 
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Time PyTorchTraining.py side by side with the tutorial's own way.")
-    parser.add_argument("--memory", choices=WAYS, help="only print the peak memory of one way, in MB (on Linux)")
-    options = parser.parse_args()
-    ours.get_device = lambda: torch.device("cpu")  # the tutorial's code runs nowhere else
-    try:
-        CIFAR10("./data", train=False)
-    except (OSError, RuntimeError):  # not there
-        CIFAR10.__init__ = random_images
-    print_memory(options.memory) if options.memory else main()
+epochs, steps = [], []
+for _ in range(1 + options.rounds):
+    epochs.append((turn("tutorial"), turn("ours")))
+    with patch.object(ours, "testAccuracy", return_value=0.0):
+        our_steps = turn("ours")
+    batch = [tensor.to(device) for tensor in next(ways["ours"][1][0])]
+    steps.append((our_steps, seconds(bare_steps, *batch, options.steps)))
+name = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
+print(f"PyTorch {torch.__version__}, {platform.platform()}, {torch.get_num_threads()} threads, "
+      f"on {name}; medians of {options.rounds} rounds, and their ratio (least to greatest)")
+# the first round was to warm up
+print_row("s an epoch: the tutorial's, ours", 5000 / options.steps, epochs[1:])
+print_row("ms a step: ours, a bare one", 1000 / options.steps, steps[1:])

@@ -38,7 +38,7 @@ def empty_folder_and_cpu(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def internet(monkeypatch):
-    """A pretended one: `answers` has an error, or the parts that are read, of a host."""
+    """A pretended one: `answers` has, for a host, an error or the parts to read."""
     internet = SimpleNamespace(answers={}, asked=[])
 
     def urlopen(request):
@@ -112,7 +112,7 @@ def pretended_gpu(monkeypatch):
 
 @pytest.fixture
 def echo():
-    """A network whose ten scores are the first ten numbers of its input, times a weight.
+    """A network whose ten scores are the first ten inputs, times a weight.
 
     `seen` tells in which modes it ran: (training mode, with gradients).
     """
@@ -144,7 +144,7 @@ def tested(training, echo):
 
 @pytest.fixture
 def table(iris):
-    """A copy of iris.csv in the folder data, and beside that folder one of the script."""
+    """A copy of iris.csv in the folder data, with one of the script beside it."""
     shutil.copy(iris.__file__, "DataClassifier.py")
     Path("data").mkdir(exist_ok=True)
     return Path(shutil.copy(iris.table, "data"))
