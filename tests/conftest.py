@@ -54,21 +54,23 @@ def internet(monkeypatch):
 
 
 @pytest.fixture
-def training(monkeypatch):
+def training():
     """The module PyTorchTraining, imported anew."""
-    monkeypatch.delitem(sys.modules, "PyTorchTraining", raising=False)
+    sys.modules.pop("PyTorchTraining", None)
     import PyTorchTraining
     yield PyTorchTraining
+    del sys.modules["PyTorchTraining"]
     plt.close("all")
 
 
 @pytest.fixture
-def iris(monkeypatch, capsys):
+def iris(capsys):
     """The module DataClassifier, imported anew."""
-    monkeypatch.delitem(sys.modules, "DataClassifier", raising=False)
+    sys.modules.pop("DataClassifier", None)
     import DataClassifier
     capsys.readouterr()  # what the import printed is not of interest
-    return DataClassifier
+    yield DataClassifier
+    del sys.modules["DataClassifier"]
 
 
 @pytest.fixture
@@ -157,22 +159,20 @@ def archive(monkeypatch, tmp_path_factory):
     torchvision takes it for the real one.
     """
     made = tmp_path_factory.mktemp("made")
+    batches = [f"data_batch_{n}" for n in range(1, 6)]
     images = np.random.default_rng(0).integers(0, 256, (30, 3072), dtype=np.uint8)
     files = {"test_batch": {"data": images[20:], "labels": list(range(10))},
              "batches.meta": {"label_names": list("abcdefghij")}}
-    for n in range(5):
-        files[f"data_batch_{n + 1}"] = {"data": images[4 * n:4 * n + 4], "labels": [0, 1, 2, 3]}
+    for n, name in enumerate(batches):
+        files[name] = {"data": images[4 * n:4 * n + 4], "labels": [0, 1, 2, 3]}
     (made / CIFAR10.base_folder).mkdir()
-    md5 = {}
     for name, content in files.items():
-        file = made / CIFAR10.base_folder / name
-        file.write_bytes(pickle.dumps(content))
-        md5[name] = hashlib.md5(file.read_bytes()).hexdigest()
+        (made / CIFAR10.base_folder / name).write_bytes(pickle.dumps(content))
     file = shutil.make_archive(str(made / "made"), "gztar", made, CIFAR10.base_folder)
     content = Path(file).read_bytes()
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in sorted(md5)[1:6]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, None] for name in batches])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", None]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(content).hexdigest())
     return content
 

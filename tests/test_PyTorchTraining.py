@@ -1,7 +1,6 @@
 """Promises of PyTorchTraining.py: the data, the network, the training and the tests."""
 import copy
 import os
-import re
 import socket
 import ssl
 from collections import OrderedDict
@@ -42,10 +41,9 @@ def test_transforms_get_what_those_of_CIFAR10_get(training, cifar, options):
 
 
 @pytest.mark.parametrize("failure", [
-    URLError("no such host"), BadStatusLine("nonsense"), TimeoutError("timed out"),
-    ssl.SSLError("bad record"), ValueError("no URL"), [b"a wrong file"],
-    [b"half a file", ConnectionResetError("reset")], [b"half a file", TimeoutError("late")],
-], ids=str)
+    URLError("no such host"), BadStatusLine("nonsense"), ssl.SSLError("bad record"),
+    ValueError("no URL"), [b"a wrong file"], [b"half a file", ConnectionResetError("reset")]],
+    ids=str)
 def test_the_next_server_follows_one_that_fails(training, internet, archive, capsys, failure):
     first, second, third = training.servers
     internet.answers = {urlsplit(first).netloc: failure, urlsplit(second).netloc: [archive]}
@@ -74,11 +72,7 @@ def test_a_damaged_folder_of_images_ends_the_script_with_a_line(run, cifar, inte
         "./data/cifar-10-batches-py is damaged: delete it, and start again.")
 
 
-def test_no_server_is_asked_for_what_is_there(training, internet, archive, capsys):
-    Path("data").mkdir()
-    Path("data/cifar-10-python.tar.gz").write_bytes(archive)
-    training.FastCIFAR10("data", download=True)
-    Path("data/cifar-10-python.tar.gz").unlink()
+def test_no_server_is_asked_for_what_is_there(training, internet, cifar, capsys):
     training.FastCIFAR10("data", download=True)
     assert internet.asked == []
     assert capsys.readouterr().err == ""
@@ -99,11 +93,9 @@ def test_the_network_is_that_of_the_tutorial(training):
 
 
 def test_the_loss_is_cross_entropy_and_the_optimizer_a_fused_Adam(training):
-    scores, labels = torch.randn(7, 10), torch.arange(7)
     expected = torch.optim.Adam(
         training.model.parameters(), lr=0.001, weight_decay=0.0001, fused=True)
-    assert training.loss_fn(scores, labels) == F.cross_entropy(scores, labels)
-    assert type(training.optimizer) is torch.optim.Adam
+    assert str(training.loss_fn) == "CrossEntropyLoss()"
     assert str(training.optimizer) == str(expected)  # it lists all settings
     assert training.optimizer.param_groups[0]["params"] == expected.param_groups[0]["params"]
 
@@ -179,10 +171,13 @@ def shown():
     return torch.from_numpy(image.get_array().data)
 
 
-def test_the_tests_count_every_image_once(tested, capsys):
+def test_the_tests_count_every_image_in_evaluation_mode_without_gradients(tested, capsys):
     assert tested.testAccuracy() == 100 * 15 / 23
+    tested.model.train()
     tested.testClassess()
+    tested.model.train()
     tested.testBatch()
+    assert tested.model.seen == {(False, False)}
     assert capsys.readouterr().out.splitlines() == [
         "Accuracy of plane : 88 %", "Accuracy of   car : 75 %", "Accuracy of  bird : 16 %",
         "No window can be opened: the picture is saved as ./testBatch.png",
@@ -190,28 +185,14 @@ def test_the_tests_count_every_image_once(tested, capsys):
         "Predicted:  " + "plane " * 8 + "truck   car"]
     first_batch, _ = next(iter(tested.test_loader))
     assert torch.equal(shown(), make_grid(first_batch).permute(1, 2, 0) / 2 + 0.5)
-
-
-@pytest.mark.parametrize("name", ["testAccuracy", "testBatch", "testClassess"])
-def test_the_tests_run_in_evaluation_mode_without_gradients(tested, name):
-    getattr(tested, name)()
-    assert tested.model.seen == {(False, False)}
-
-
-def test_without_a_window_the_picture_is_saved(training, capsys):
-    picture = torch.rand(3, 4, 5) * 2 - 1
-    training.imageshow(picture)
-    assert torch.equal(shown(), picture.permute(1, 2, 0) / 2 + 0.5)
-    assert plt.imread("testBatch.png").shape[:2] == (480, 640)
-    assert capsys.readouterr().out == (
-        "No window can be opened: the picture is saved as ./testBatch.png\n")
+    assert Path("testBatch.png").exists()
 
 
 def test_where_the_picture_cannot_be_saved_the_test_goes_on(tested, capsys):
     Path("testBatch.png").mkdir()
     tested.testBatch()
-    assert re.search("picture cannot be saved: .*\nReal labels: .*\nPredicted: ",
-                     capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert "the picture cannot be saved: " in printed and "\nPredicted: " in printed
 
 
 def test_where_windows_are_broken_the_picture_is_saved(training, monkeypatch):

@@ -29,19 +29,17 @@ def test_a_model_is_loaded_as_it_was_last_saved():
 
 @pytest.mark.parametrize("error, end, line", [
     (OSError(28, "No space left"), SystemExit, "model.pth cannot be saved: No space left. "),
-    (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
-])
+    (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop")])
 def test_a_full_disk_or_a_stop_leaves_the_old_file(monkeypatch, error, end, line):
-    def write_half(file, content):
-        with file.open("wb") as half:
-            half.write(content[:100])
+    Path("model.pth").write_text("old")
+
+    def open_and_stop(file, content):
+        file.open("wb").close()
         raise error
 
-    Path("model.pth").write_text("old")
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(end) as caught:
+    monkeypatch.setattr(Path, "write_bytes", open_and_stop)
+    with pytest.raises(end, match=f"^{line}"):
         common.save_checkpoint(nn.Linear(2, 3), "model.pth")
-    assert str(caught.value).startswith(line)
     assert Path("model.pth").read_text() == "old"
     assert os.listdir() == ["model.pth"]
 
@@ -85,7 +83,7 @@ def test_a_file_that_is_held_for_two_seconds_ends_the_script_with_a_line(monkeyp
     Path("model.pth").write_text("old")
     held = Mock(side_effect=PermissionError(13, "Permission denied"))
     monkeypatch.setattr(Path, "replace", held)
-    monkeypatch.setattr(Path, "unlink", held)
+    monkeypatch.setattr(Path, "unlink", held)  # it cannot be removed, either
     monkeypatch.setattr(time, "sleep", Mock())
     with pytest.raises(SystemExit, match=r"^model.pth cannot be saved: Permission denied\. "):
         common.save_checkpoint(nn.Linear(2, 3), "model.pth")
@@ -112,18 +110,20 @@ def test_a_checkpoint_that_cannot_be_kept_ends_the_script_with_a_line():
 
 
 def test_a_missing_checkpoint_says_to_train_first():
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit, match=r"^model.pth cannot be read: No such file .* Train first"):
         common.load_checkpoint(nn.Linear(2, 3), "model.pth")
-    assert str(end.value) == ("model.pth cannot be read: No such file or directory. "
-                              "Train first, in this folder.")
 
 
-@pytest.mark.parametrize("length", [0, 10, 1000])
-def test_a_cut_checkpoint_ends_the_script_with_a_line(length):
-    common.save_checkpoint(nn.Linear(2, 3), "model.pth")
-    Path("model.pth").write_bytes(Path("model.pth").read_bytes()[:length])
+@pytest.mark.parametrize("damage", ["empty", "cut", "changed"])
+def test_a_damaged_checkpoint_ends_the_script_with_a_line(damage):
+    model = nn.Linear(2, 3)
+    common.save_checkpoint(model, "model.pth")
+    content = Path("model.pth").read_bytes()
+    weights = model.weight.detach().numpy().tobytes()
+    damaged = {"empty": b"", "cut": content[:1000], "changed": content.replace(weights, bytes(24))}
+    Path("model.pth").write_bytes(damaged[damage])
     with pytest.raises(SystemExit, match=r"^model.pth is damaged [^\n]*\. Train again\.$"):
-        common.load_checkpoint(nn.Linear(2, 3), "model.pth")
+        common.load_checkpoint(model, "model.pth")
 
 
 def test_a_checkpoint_of_another_network_ends_the_script_with_a_short_line():
@@ -132,16 +132,6 @@ def test_a_checkpoint_of_another_network_ends_the_script_with_a_short_line():
     with pytest.raises(SystemExit, match=r"^[^\n]*Missing key[^\n]*\)\. Train again\.$") as end:
         common.load_checkpoint(many_layers, "model.pth")
     assert len(str(end.value)) < 400
-
-
-def test_a_wrong_checksum_ends_the_script_with_a_line():
-    model = nn.Linear(2, 3)
-    common.save_checkpoint(model, "model.pth")
-    weights = model.weight.detach().numpy().tobytes()
-    content = Path("model.pth").read_bytes().replace(weights, bytes(len(weights)))
-    Path("model.pth").write_bytes(content)
-    with pytest.raises(SystemExit, match=r"^model.pth is damaged .*wrong checksum\). Train"):
-        common.load_checkpoint(model, "model.pth")
 
 
 class Hostile:

@@ -30,24 +30,20 @@ def test_as_published_is_our_script_without_the_fixes(script, gone):
 
 def test_claims_prints_the_accuracies_of_the_image_script(run, cifar):
     printed = run("tests/claims.py", "images", "--seeds", "2", "--epochs", "3").printed
+    assert not Path("myFirstModel.pth").exists()  # the user's own files stay
     script = run("PyTorchTraining.py", "--seed", "1", "--epochs", "3").printed
     expected = [accuracy + ".00" for accuracy in re.findall(r"For epoch .* (\d+) %", script)]
     assert cells("as_fixed, seed 1", printed) == expected
     assert cells("as_published, seed 1", printed)[0] == expected[0]
     assert "as published" in Path("accuracy.svg").read_text()
-    assert not Path("myFirstModel.pth.old").exists()  # the user's own files stay
 
 
-def test_claims_prints_the_accuracies_of_the_iris_script(run):
-    printed = run("tests/claims.py", "iris", "--seeds", "2", "--epochs", "9").printed
-    accuracies = []
-    for seed in ("0", "1"):
-        script = run("DataClassifier.py", "--seed", seed, "--epochs", "9").printed
-        accuracies.append(int(re.search(r"inputs is: (\d+) %", script)[1]))
-    mean, least, greatest = cells("as_fixed", printed)
-    assert (int(float(least)), int(float(greatest))) == (min(accuracies), max(accuracies))
-    assert float(least) <= float(mean) <= float(greatest)
-    assert float(cells("as_published", printed)[0]) < float(mean)
+def test_claims_prints_the_accuracy_of_the_iris_script(run):
+    printed = run("tests/claims.py", "iris", "--seeds", "1", "--epochs", "9").printed
+    script = run("DataClassifier.py", "--epochs", "9").printed
+    accuracy = re.search(r"inputs is: (\d+) %", script)[1]
+    assert [cell.split(".")[0] for cell in cells("as_fixed", printed)] == [accuracy] * 3
+    assert cells("as_published", printed) != cells("as_fixed", printed)
 
 
 def test_benchmark_prints_the_ratios_of_its_times(run):
@@ -59,6 +55,7 @@ def test_benchmark_prints_the_ratios_of_its_times(run):
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_results():
-    output_or_percent = re.findall(r"\d+\.\d+(?= %)|(?<=: )\d\.\d+", readme)
-    assert len(output_or_percent) >= 8
-    assert set(output_or_percent) <= set(re.findall(r"\d+\.\d+", results))
+    numbers = re.findall(r"\d+\.\d+(?= %)|(?<=: )\d\.\d+", readme)
+    assert len(numbers) >= 8
+    for number in numbers:
+        assert number in results

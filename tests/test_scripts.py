@@ -11,43 +11,42 @@ both = pytest.mark.parametrize("script, path", [
     ("DataClassifier.py", "NetModel.pth"), ("PyTorchTraining.py", "myFirstModel.pth")])
 
 
+def without_numbers(lines):
+    """The lines, with # in place of each number that the training decides."""
+    return [re.sub(r" [\d.]+(?= %| Valid| Acc)", " #", line) for line in lines]
+
+
 def test_DataClassifier_runs_from_another_folder(start):
     lines = start("DataClassifier.py")
-    assert lines[:10] == [
+    epoch = "Completed training batch %d Training Loss is: # Validation Loss is: # Accuracy is # %%"
+    assert without_numbers(lines) == [
         "Our dataset has the following values to predict:",
         "Iris-setosa        50", "Iris-versicolor    50", "Iris-virginica     50", "",
         "Input format:  torch.Size([150, 4]) torch.float32",
         "Output format:  torch.Size([150]) torch.int64",
         "The model will be running on cpu device", "",
-        "Begin training..."]
-    assert lines[10].startswith("Completed training batch 1 ")
-    assert lines[19].startswith("Completed training batch 10 ")
-    assert lines[20:22] == ["Finished Training", ""]
-    assert int(re.search(r"test set of 45 inputs is: (\d+) %", lines[22])[1]) > 80
-    assert [line.split(" : ")[0] for line in lines[23:26]] == [
-        "Accuracy to predict Iris-setosa", "Accuracy to predict Iris-versicolor",
-        "Accuracy to predict Iris-virginica"]
-    assert lines[26:] == ["The model is saved as ./NetModel.pth"]
+        "Begin training...", *(epoch % number for number in range(1, 11)), "Finished Training", "",
+        "Accuracy of the model based on the test set of 45 inputs is: # %",
+        "Accuracy to predict Iris-setosa : # %", "Accuracy to predict Iris-versicolor : # %",
+        "Accuracy to predict Iris-virginica : # %", "The model is saved as ./NetModel.pth"]
+    assert int(re.search(r"inputs is: (\d+) %", lines[22])[1]) > 80
     assert os.listdir() == ["NetModel.pth"]
 
 
 def test_PyTorchTraining_runs_from_another_folder_without_a_display(start):
     lines = start("PyTorchTraining.py", "--dummy", "--epochs", "1")
-    assert lines[:4] == [
+    assert without_numbers(lines[:9]) == [
         "The number of images in a training set is:  1000",
         "The number of images in a test set is:  200",
         "The number of batches per epoch is:  100",
-        "The model will be running on cpu device"]
-    accuracy = re.search(r"For epoch 1 the test .* is (\d+) %", lines[4])[1]
-    assert int(accuracy) > 90
-    assert lines[5:9] == [
-        "Finished Training",
-        f"The model saved as ./dummyModel.pth has a test accuracy of {accuracy} %",
+        "The model will be running on cpu device",
+        "For epoch 1 the test accuracy over the whole test set is # %",
+        "Finished Training", "The model saved as ./dummyModel.pth has a test accuracy of # %",
         "No window can be opened: the picture is saved as ./testBatch.png",
         "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck"]
     assert lines[9].startswith("Predicted:  ")
-    assert lines[10].startswith("Accuracy of plane : ")
-    assert lines[19].startswith("Accuracy of truck : ")
+    assert re.findall(r"Accuracy of +(\w+) :", "".join(lines[10:])) == lines[8].split()[2:]
+    assert int(re.search(r"test accuracy of (\d+) %", lines[6])[1]) > 90
     assert sorted(os.listdir()) == ["dummyModel.pth", "testBatch.png"]
 
 
@@ -62,39 +61,36 @@ def test_a_real_gpu_is_used(start, monkeypatch, script, options):
 def test_PyTorchTraining_downloads_and_trains_5_epochs_by_default(run, internet, archive):
     internet.answers = {"zenodo.org": [archive]}
     names = run("PyTorchTraining.py")
-    assert (len(names.train_set), len(names.test_set)) == (20, 10)
     assert re.findall(r"For epoch (\d+)", names.printed) == ["1", "2", "3", "4", "5"]
-
-
-def test_PyTorchTraining_shuffles_the_training_images_only(run, cifar):
-    names = run("PyTorchTraining.py", "--epochs", "1")
     first = torch.cat([images for images, _ in names.train_loader])
     second = torch.cat([images for images, _ in names.train_loader])
-    assert not torch.equal(first, second)
+    assert first.shape == (20, 3, 32, 32)
+    assert not torch.equal(first, second)  # the training images are shuffled
     assert [labels.tolist() for _, labels in names.test_loader] == [list(range(10))]
 
 
 @both
-@pytest.mark.parametrize("epochs", ["0", "-1"])
-def test_with_epochs_0_the_script_tests_only(run, cifar, script, path, epochs):
+def test_with_epochs_0_the_script_tests_only(run, cifar, script, path):
     with pytest.raises(SystemExit, match="Train first"):
-        run(script, "--epochs", epochs)
+        run(script, "--epochs", "0")
     trained = run(script, "--epochs", "1").printed.partition("Finished Training")[2]
-    before = Path(path).read_bytes()
-    tested = run(script, "--epochs", epochs).printed
-    assert tested.endswith(trained.strip() + "\n")
-    assert "epoch 1 " not in tested and "Begin" not in tested
-    assert Path(path).read_bytes() == before
+    saved = Path(path).read_bytes()
+    for epochs in ("0", "-1"):
+        tested = run(script, "--epochs", epochs).printed
+        assert tested.endswith(trained.strip() + "\n")
+        assert "epoch 1 " not in tested and "Begin" not in tested
+    assert Path(path).read_bytes() == saved
     assert not Path(path + ".old").exists()
 
 
 @both
-def test_the_seed_chooses_the_random_numbers(run, cifar, script, path):
+def test_the_seed_decides_and_the_model_of_the_run_before_is_kept_as_old(run, cifar, script, path):
     saved = []
-    for options in ([], ["--seed", "0"], ["--seed", "1"], ["--seed", "1"]):
+    for options in (["--seed", "1"], [], ["--seed", "1"], ["--seed", "0"]):
         run(script, "--epochs", "1", *options)
         saved.append(Path(path).read_bytes())
-    assert saved[0] == saved[1] != saved[2] == saved[3]
+    assert saved[0] == saved[2] != saved[1] == saved[3]
+    assert Path(path + ".old").read_bytes() == saved[2]
 
 
 def test_an_imported_model_has_the_first_weights_of_seed_0(training, iris):
@@ -105,30 +101,18 @@ def test_an_imported_model_has_the_first_weights_of_seed_0(training, iris):
     assert not hasattr(training, "train_set")  # an import loads no images
 
 
-@both
-def test_the_model_of_the_run_before_is_kept_as_old(run, cifar, script, path):
-    run(script, "--epochs", "1")
-    first = Path(path).read_bytes()
-    run(script, "--epochs", "1", "--seed", "1")
-    assert Path(path + ".old").read_bytes() == first != Path(path).read_bytes()
-
-
 def test_dummy_images_are_the_same_for_every_seed(run, internet):
-    Path("myFirstModel.pth").write_text("of a real run")
     one = run("PyTorchTraining.py", "--dummy", "--epochs", "1", "--seed", "1")
     two = run("PyTorchTraining.py", "--dummy", "--epochs", "0", "--seed", "2")
     assert torch.equal(one.images, two.images)
-    assert torch.equal(one.labels, two.labels)
-    assert -1 <= one.images.min() < -0.9 and 0.9 < one.images.max() <= 1
     assert torch.equal(one.train_set[999][0], one.images[999])
     assert torch.equal(one.test_set[0][0], one.images[1000])
-    assert Path("myFirstModel.pth").read_text() == "of a real run"
+    assert sorted(os.listdir()) == ["dummyModel.pth", "testBatch.png"]
     assert internet.asked == []
 
 
 CODE_OF_THE_TUTORIALS = {"PyTorchTraining.py": '''
-transformations = torchvision.transforms.ToTensor()
-test_set = CIFAR10(root="./data", train=False, transform=transformations, download=True)
+test_set = CIFAR10("./data", train=False, transform=torchvision.transforms.ToTensor())
 test_loader = DataLoader(test_set, batch_size=batch_size, shuffle=False, num_workers=0)
 train(2)
 testAccuracy()
@@ -146,10 +130,11 @@ test_species()
 '''}
 
 
-@both
-def test_code_of_the_tutorial_runs_under_ours(run, cifar, table, script, path):
-    ours = (repository / script).read_text()
-    pasted = Path(script).absolute()
-    pasted.write_text(ours + CODE_OF_THE_TUTORIALS[script])
-    printed = run(pasted, "--epochs", "1").printed
-    assert printed.count("Accuracy of truck : ") + printed.count("Iris-virginica : ") == 2
+@pytest.mark.parametrize("script, last_line", [
+    ("PyTorchTraining.py", "Accuracy of truck : "),
+    ("DataClassifier.py", "Accuracy to predict Iris-virginica : ")])
+def test_code_of_the_tutorial_runs_under_ours(run, cifar, table, script, last_line):
+    ours = (repository / script).read_text(encoding="utf-8")
+    Path(script).write_text(ours + CODE_OF_THE_TUTORIALS[script], encoding="utf-8")
+    printed = run(Path(script).absolute(), "--epochs", "1").printed
+    assert printed.count(last_line) == 2
