@@ -29,12 +29,12 @@ def test_as_published_is_our_script_without_the_fixes(script, gone):
 
 
 def test_claims_prints_the_accuracies_of_the_image_script(run, cifar):
-    printed = run("tests/claims.py", "images", "--seeds", "2", "--epochs", "3").printed
+    printed = run("tests/claims.py", "images", "--seeds", "1", "--epochs", "3").printed
     assert not Path("myFirstModel.pth").exists()  # the user's own files stay
-    script = run("PyTorchTraining.py", "--seed", "1", "--epochs", "3").printed
+    script = run("PyTorchTraining.py", "--epochs", "3").printed
     expected = [accuracy + ".00" for accuracy in re.findall(r"For epoch .* (\d+) %", script)]
-    assert cells("as_fixed, seed 1", printed) == expected
-    assert cells("as_published, seed 1", printed)[0] == expected[0]
+    assert cells("as_fixed, seed 0", printed) == expected
+    assert cells("as_published, seed 0", printed)[0] == expected[0]
     assert "as published" in Path("accuracy.svg").read_text()
 
 
