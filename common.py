@@ -1,6 +1,6 @@
 """What the scripts share: the device and the checkpoints.
 
-SystemExit, where a file cannot be used, ends the script with one line.
+Where a file cannot be used, SystemExit is raised: the script ends with one line.
 """
 import io
 import os
@@ -21,7 +21,7 @@ def get_device():
 def write_file(content, path):
     """Write the bytes `content` to the file `path`, or raise SystemExit.
 
-    Whenever it is stopped, the file is the old one or the new one, never half of one.
+    Even if the script is killed, the file is the old or the new one, never a half.
     """
     temporary = Path(f"{path}.{os.getpid()}.tmp")  # each running script has a number
     try:
@@ -41,10 +41,18 @@ def write_file(content, path):
             temporary.unlink()
 
 
+def read_file(path):
+    """Return the bytes in the file `path`, or raise SystemExit."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}. Train first, in this folder.")
+
+
 def keep_checkpoint(path):
     """Copy the checkpoint `path`, if any, to `path`.old, or raise SystemExit."""
     if Path(path).exists():
-        write_file(Path(path).read_bytes(), f"{path}.old")
+        write_file(read_file(path), f"{path}.old")
 
 
 def save_checkpoint(model, path):
@@ -56,12 +64,10 @@ def save_checkpoint(model, path):
 
 def load_checkpoint(model, path):
     """Load the state dict in the file `path` into `model`, or raise SystemExit."""
+    file = io.BytesIO(read_file(path))
     try:
-        file = io.BytesIO(Path(path).read_bytes())
-    except OSError as error:
-        sys.exit(f"{path} cannot be read: {error.strerror}. Train first, in this folder.")
-    try:
-        # the file is a zip file with checksums, which PyTorch does not compare
+        # PyTorch does not compare the checksums in its zip files: testzip() returns the
+        # name of the first damaged part, if there is one
         if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():
             raise ValueError("wrong checksum")
         file.seek(0)  # back to its start
