@@ -70,8 +70,8 @@ class FastCIFAR10(CIFAR10):
         """
         if self.transform is not None or self.target_transform is not None:
             return super().__getitem__(index)
-        # (32, 32, 3) becomes (3, 32, 32), and 0 to 255 becomes -1 to 1, as ToTensor()
-        # and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)) of torchvision do it, but faster
+        # (32, 32, 3) becomes (3, 32, 32), and 0 to 255 becomes -1 to 1: the floats of
+        # torchvision's ToTensor() and Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         image = np.float32(self.data[index]).transpose(2, 0, 1) / 127.5 - 1
         return torch.from_numpy(image), self.targets[index]
 
