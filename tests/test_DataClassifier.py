@@ -96,7 +96,7 @@ def test_training_is_that_of_a_textbook(iris, capsys):
     iris.model = model
     iris.optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     iris.train_loader = DataLoader(TensorDataset(inputs[:13], labels[:13]), batch_size=10)
-    iris.validate_loader = DataLoader(TensorDataset(inputs[13:], labels[13:]), batch_size=5)
+    iris.validate_loader = DataLoader(TensorDataset(inputs[13:], labels[13:]), batch_size=10)
     iris.train(2)
 
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
