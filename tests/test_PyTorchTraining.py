@@ -141,7 +141,7 @@ def test_training_prints_the_mean_loss_of_each_1000_batches(training, echo, caps
 
 @pytest.mark.parametrize("accuracies, epochs_saved", [
     ([10, 30, 30, 20], [1, 2]), ([0, 0, 0], [1]), ([5, 7, 9], [1, 2, 3]), ([0.2, 0.7], [1, 2])])
-def test_the_first_best_epoch_is_saved(training, echo, accuracies, epochs_saved):
+def test_the_first_best_epoch_is_saved(training, accuracies, epochs_saved):
     saved = []
 
     def saveModel():
