@@ -1,17 +1,16 @@
 """Train a classifier of Iris flowers, as the Windows ML tutorial does.
 
-Start it with `python DataClassifier.py` or F5. The model of the best epoch is saved
-as ./NetModel.pth.
+Start it with `python DataClassifier.py` or F5. The model of the epoch with the best
+validation accuracy is saved as ./NetModel.pth.
 
 The main differences from the tutorial: the optimizer gets `learning_rate`, model and
 flowers are on one device, the table is a text file that needs no pandas, and the same
 flowers test every model.
 """
 import argparse
-import csv
-import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -20,56 +19,35 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from common import get_device, keep_checkpoint, load_checkpoint, save_checkpoint
 
-path = "./NetModel.pth"  # the checkpoint, the file of the trained model
-torch.manual_seed(0)  # the same random numbers at every run, unless --seed is given
+path = "./NetModel.pth"  # the checkpoint: the file of the trained model
 
-if __name__ == "__main__":  # not when another file imports this one
+if __name__ == "__main__":  # not when another program imports this file
     parser = argparse.ArgumentParser(description="Train a classifier of Iris flowers.")
-    parser.add_argument("--epochs", type=int, default=10,
-                        help="passes through the training set; 0: test only (default: 10)")
-    parser.add_argument("--seed", type=int, default=0,
-                        help="another number, other random numbers (default: 0)")
+    parser.add_argument("--epochs", type=int, default=10, help="default: 10; 0: only test")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
+    torch.manual_seed(options.seed)  # the same random numbers at every run
 
 
-# --- Prepare the data ---
+# --- Load the data ---
 
-columns = ["sepal length in cm", "sepal width in cm",
-           "petal length in cm", "petal width in cm"]
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
-input = []  # the tutorial's name; it hides Python's input()
-output = []
-table = Path(__file__).parent / "data" / "iris.csv"
-try:
-    # -sig: Excel can write an invisible mark first; QUOTE_NONE: a quotation mark has no
-    # special meaning, so one that is never closed does not swallow the next lines
-    lines = table.read_text(encoding="utf-8-sig").splitlines()
-    rows = csv.DictReader(lines, quoting=csv.QUOTE_NONE)
-    for row in rows:
-        lengths = [float(row[column]) for column in columns]
-        if not all(0 < length < 1000 for length in lengths):
-            raise ValueError  # a typo, or nan
-        input.append(lengths)
-        output.append(labels[row["Iris_Type"]])
-except (OSError, UnicodeError, csv.Error) as error:
-    sys.exit(f"{table} cannot be read: {error}. Save it as text in UTF-8, or copy "
-             "it from the repository again.")
-except (KeyError, TypeError, ValueError):  # no such name, a short line, no number
-    found = lines[rows.line_num - 1][:200]
-    sys.exit(f"{table}, line {rows.line_num}: found {found!r}. Expected four numbers above 0 "
-             f"and below 1000, and one of {list(labels)}, separated by commas. Line 1 has to "
-             f"name their columns: {columns} and 'Iris_Type'.")
-if len(output) < 5:  # with fewer, there is none for the validation
-    sys.exit(f"{table} has {len(output)} flowers. At least five are needed: add some.")
+
+# skiprows: the first line has only names; usecols: the four lengths in cm, and last the
+# species, which the converter turns into a label (columns are counted from 0; column 0,
+# the number of the flower, is left out: the table is sorted, so it gives the species
+# away); quotechar and comments: words may be in quotation marks, and contain a #
+table = np.loadtxt(Path(__file__).parent / "data" / "iris.csv", delimiter=",", skiprows=1,
+                   usecols=(1, 2, 3, 4, 5), converters={5: lambda name: labels[name]},
+                   quotechar='"', comments=None, encoding="utf-8")
+# the lengths, and the labels (the name `input` hides Python's input())
+input = torch.tensor(table[:, :-1], dtype=torch.float32)
+output = torch.tensor(table[:, -1], dtype=torch.int64)
 
 print("Our dataset has the following values to predict:")
 for species, label in labels.items():
-    print("%-15s    %d" % (species, output.count(label)))
-
-input = torch.tensor(input)
+    print("%-15s    %d" % (species, (output == label).sum()))
 print("\nInput format: ", input.shape, input.dtype)
-output = torch.tensor(output)
 print("Output format: ", output.shape, output.dtype)
 data = TensorDataset(input, output)
 
@@ -78,7 +56,8 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-# the split has random numbers of its own: the same flowers test every model
+# 75 flowers train the model, 30 choose the best epoch, and 45 test it; the split has
+# random numbers of its own, so that no run tests a model on flowers that trained it
 train_set, validate_set, test_set = random_split(
     data, [train_split, validate_split, test_split],
     generator=torch.Generator().manual_seed(0))
@@ -115,19 +94,20 @@ model = Network(input_size, output_size)
 
 device = get_device()
 print("The model will be running on", device, "device\n")
-model.to(device)  # a new model is on the CPU
+model.to(device)
 
 
 def saveModel():
-    """Save the state dict of the model (its weights) as the file `path`."""
+    """Save the state dict of the model (its weights) to the file `path`."""
     save_checkpoint(model, path)
 
 
 # --- Define a loss function ---
 
-# the loss is small where the right species has by far the highest score
+# the loss is small when the right species has by far the highest score;
+# CrossEntropyLoss contains the softmax, so the network returns plain scores
 loss_fn = nn.CrossEntropyLoss()
-# weight_decay: keeps the weights small
+# weight_decay: pulls the weights a little towards 0
 optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 
 
@@ -139,7 +119,7 @@ def train(num_epochs):
     Print both mean losses and the validation accuracy of each epoch (in the printed
     line, "training batch" is the epoch). The best accuracy chooses the model.
     """
-    best_accuracy = -1.0  # so that the first epoch is always saved
+    best_accuracy = 0.0
 
     print("Begin training...")
     for epoch in range(1, num_epochs + 1):
@@ -158,16 +138,16 @@ def train(num_epochs):
             predicted_outputs = model(inputs)
             # compute the loss, one number: how far the scores are from the real species
             train_loss = loss_fn(predicted_outputs, outputs)
-            # backpropagate: find how the loss grows with each weight, its gradient
+            # backpropagate: find how the loss changes with each weight, its gradient
             train_loss.backward()
-            # adjust each weight a little, in the direction in which the loss falls
+            # adjust each weight a little, so that the loss falls
             optimizer.step()
 
             running_train_loss += train_loss.item()
 
         train_loss_value = running_train_loss / len(train_loader)
 
-        model.eval()  # for networks with BatchNorm or Dropout; here it changes nothing
+        model.eval()  # it matters for networks with BatchNorm or Dropout
         with torch.no_grad():  # a test needs no gradients
             for inputs, outputs in validate_loader:
                 inputs, outputs = inputs.to(device), outputs.to(device)
@@ -184,11 +164,11 @@ def train(num_epochs):
         val_loss_value = running_vall_loss / len(validate_loader)
         accuracy = 100 * running_accuracy / total
 
-        if accuracy > best_accuracy:
+        if accuracy >= best_accuracy:  # if equal, the later one: it has trained longer
             saveModel()
             best_accuracy = accuracy
 
-        # flush: the line appears now, not when many are ready
+        # flush: show the line now
         print("Completed training batch", epoch,
               "Training Loss is: %.4f" % train_loss_value,
               "Validation Loss is: %.4f" % val_loss_value,
@@ -238,15 +218,14 @@ def test_species():
                 if guess == real:
                     labels_correct[real] += 1
 
-    label_list = list(labels.keys())
-    for i in range(output_size):
-        if labels_total[i] > 0:
+    for species, label in labels.items():
+        if labels_total[label] > 0:
             print("Accuracy to predict %5s : %2d %%" % (
-                label_list[i], 100 * labels_correct[i] / labels_total[i]))
+                species, 100 * labels_correct[label] / labels_total[label]))
 
 
 if __name__ == "__main__":
-    num_epochs = options.epochs  # 10 by default
+    num_epochs = options.epochs
     if num_epochs > 0:
         keep_checkpoint(path)  # the model of an earlier run may be better
         train(num_epochs)

@@ -1,25 +1,100 @@
-"""Promises of both scripts as they are started: options, files and what is printed."""
+"""Promises of both scripts: how they train, and what happens when they are started."""
+import copy
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-
-repository = Path(__file__).parents[1]
-both = pytest.mark.parametrize("script, path", [
-    ("DataClassifier.py", "NetModel.pth"), ("PyTorchTraining.py", "myFirstModel.pth")])
+from torch import nn
 
 
-def without_numbers(lines):
-    """The lines, with # in place of each number that the training decides."""
-    return [re.sub(r" [\d.]+(?= %| Valid| Acc)", " #", line) for line in lines]
+@pytest.fixture(params=["training", "iris"])
+def module(request):
+    """Each of the two scripts, imported."""
+    return request.getfixturevalue(request.param)
+
+
+def test_training_is_that_of_a_textbook(module):
+    inputs, labels = torch.randn(23, 4), torch.arange(23) % 3
+    batches = list(zip(inputs.split(10), labels.split(10)))
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    twin = copy.deepcopy(model)
+
+    module.train_loader = module.validate_loader = module.test_loader = batches
+    module.model = model
+    module.optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    module.train(2)
+
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for inputs, labels in 2 * batches:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(twin(inputs), labels)
+        loss.backward()
+        optimizer.step()
+    for name, value in twin.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("weights, saved", [([-1, 2, 3, -4], 3), ([-1, -2], -2)])
+def test_the_last_of_the_best_epochs_is_saved(module, echo, weights, saved):
+    """A weight above 0 makes the prediction of the network right, and one below 0 wrong."""
+    coming = list(weights)
+
+    def step():
+        echo.weight.data.fill_(coming.pop(0))
+
+    batches = [(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0]))]
+    module.train_loader = module.validate_loader = module.test_loader = batches
+    module.model = echo
+    module.optimizer = SimpleNamespace(zero_grad=echo.zero_grad, step=step)
+    module.train(len(weights))
+    assert torch.load(module.path)["weight"] == saved
+    assert echo.modes == {(True, True), (False, False)}  # (training mode, gradients)
+
+
+@pytest.mark.parametrize("fixture, settings", [
+    ("training", {"lr": 0.001, "fused": True}), ("iris", {"lr": 0.01})])
+def test_the_loss_is_cross_entropy_and_the_optimizer_Adam(request, fixture, settings):
+    module = request.getfixturevalue(fixture)
+    expected = torch.optim.Adam(module.model.parameters(), weight_decay=0.0001, **settings)
+    assert str(module.loss_fn) == "CrossEntropyLoss()"
+    assert str(module.optimizer) == str(expected)  # it lists all settings
+    assert module.optimizer.param_groups[0]["params"] == list(module.model.parameters())
+
+
+@pytest.mark.parametrize("fixture, sizes", [("training", []), ("iris", [4, 3])])
+def test_an_import_changes_no_random_numbers_but_by_its_network(request, fixture, sizes):
+    torch.manual_seed(1)
+    module = request.getfixturevalue(fixture)  # imported now
+    after_the_import = torch.rand(1)
+    torch.manual_seed(1)
+    module.Network(*sizes)
+    assert torch.equal(after_the_import, torch.rand(1))
+
+
+def test_model_and_batches_go_to_the_device(pretended_gpu, training, iris):
+    training.train_loader = [(torch.zeros(2, 3, 32, 32), torch.tensor([1, 2]))]
+    training.test_loader = training.train_loader
+    training.train(1)
+    iris.train(1)
+    assert training.model.fc1.weight.device == iris.model.layer1.weight.device == pretended_gpu
+    for test in (training.testAccuracy, training.testBatch, training.testClassess):
+        training.model = training.Network()  # it is on the CPU
+        test()
+        assert training.model.fc1.weight.device == pretended_gpu
+
+
+def without_results(lines):
+    """The lines, with # in place of each percentage and each number with a point."""
+    return [re.sub(r" +(\d+\.\d+|\d+(?= %))", " #", line) for line in lines]
 
 
 def test_DataClassifier_runs_from_another_folder(start):
     lines = start("DataClassifier.py")
     epoch = "Completed training batch %d Training Loss is: # Validation Loss is: # Accuracy is # %%"
-    assert without_numbers(lines) == [
+    assert without_results(lines) == [
         "Our dataset has the following values to predict:",
         "Iris-setosa        50", "Iris-versicolor    50", "Iris-virginica     50", "",
         "Input format:  torch.Size([150, 4]) torch.float32",
@@ -34,107 +109,61 @@ def test_DataClassifier_runs_from_another_folder(start):
 
 
 def test_PyTorchTraining_runs_from_another_folder_without_a_display(start):
-    lines = start("PyTorchTraining.py", "--dummy", "--epochs", "1")
-    assert without_numbers(lines[:9]) == [
+    *results, real, predicted, saved = start("PyTorchTraining.py", "--dummy", "--epochs", "1")
+    names = "plane car bird cat deer dog frog horse ship truck"
+    assert without_results(results) == [
         "The number of images in a training set is:  1000",
         "The number of images in a test set is:  200",
         "The number of batches per epoch is:  100",
-        "The model will be running on cpu device",
-        "For epoch 1 the test accuracy over the whole test set is # %",
-        "Finished Training", "The model saved as ./dummyModel.pth has a test accuracy of # %",
-        "No window can be opened: the picture is saved as ./testBatch.png",
-        "Real labels:  plane   car  bird   cat  deer   dog  frog horse  ship truck"]
-    assert lines[9].startswith("Predicted:  ")
-    assert re.findall(r"Accuracy of +(\w+) :", "".join(lines[10:])) == lines[8].split()[2:]
-    assert int(re.search(r"test accuracy of (\d+) %", lines[6])[1]) > 90
+        "The model will be running on cpu device", "[1,   100] loss: #",
+        "For epoch 1 the test accuracy over the whole test set is # %", "Finished Training",
+        "The model saved as ./dummyModel.pth has a test accuracy of # %",
+        *(f"Accuracy of {name:>5} : # %" for name in names.split())]
+    assert int(re.search(r"test accuracy of (\d+) %", results[7])[1]) > 50
+    assert real.startswith("Real labels: ") and predicted.startswith("Predicted: ")
+    assert saved == "The picture is saved as ./testBatch.png"
     assert sorted(os.listdir()) == ["dummyModel.pth", "testBatch.png"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-@pytest.mark.parametrize("script, options", [
-    ("DataClassifier.py", []), ("PyTorchTraining.py", ["--dummy", "--epochs", "1"])])
-def test_a_real_gpu_is_used(start, monkeypatch, script, options):
+def test_a_real_gpu_is_used(start, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert "The model will be running on cuda:0 device" in start(script, *options)
+    line = "The model will be running on cuda:0 device"
+    assert line in start("DataClassifier.py")
+    assert line in start("PyTorchTraining.py", "--dummy", "--epochs", "1")
 
 
-def test_PyTorchTraining_downloads_and_trains_5_epochs_by_default(run, internet, archive):
-    internet.answers = {"zenodo.org": [archive]}
+def test_PyTorchTraining_trains_on_CIFAR10_for_5_epochs_by_default(run, cifar):
     names = run("PyTorchTraining.py")
+    assert "training set is:  20\n" in names.printed and "test set is:  10\n" in names.printed
     assert re.findall(r"For epoch (\d+)", names.printed) == ["1", "2", "3", "4", "5"]
-    first = torch.cat([images for images, _ in names.train_loader])
-    second = torch.cat([images for images, _ in names.train_loader])
-    assert first.shape == (20, 3, 32, 32)
-    assert not torch.equal(first, second)  # the training images are shuffled
+    first, second = list(names.train_loader), list(names.train_loader)
+    assert not torch.equal(first[0][0], second[0][0])  # the training images are shuffled
     assert [labels.tolist() for _, labels in names.test_loader] == [list(range(10))]
 
 
+both = pytest.mark.parametrize("script, path", [
+    ("PyTorchTraining.py", "myFirstModel.pth"), ("DataClassifier.py", "NetModel.pth")])
+
+
 @both
-def test_with_epochs_0_the_script_tests_only(run, cifar, script, path):
-    with pytest.raises(SystemExit, match="Train first"):
+def test_with_epochs_0_the_saved_model_is_tested_only(run, cifar, script, path):
+    with pytest.raises(FileNotFoundError, match=path):
         run(script, "--epochs", "0")
     trained = run(script, "--epochs", "1").printed.partition("Finished Training")[2]
     saved = Path(path).read_bytes()
-    for epochs in ("0", "-1"):
-        tested = run(script, "--epochs", epochs).printed
-        assert tested.endswith(trained.strip() + "\n")
-        assert "epoch 1 " not in tested and "Begin" not in tested
+    tested = run(script, "--epochs", "0").printed
+    assert tested.endswith(trained.strip() + "\n")
+    assert "Training" not in tested
     assert Path(path).read_bytes() == saved
     assert not Path(path + ".old").exists()
 
 
 @both
-def test_the_seed_decides_and_the_model_of_the_run_before_is_kept_as_old(run, cifar, script, path):
+def test_the_seed_decides_and_the_model_of_the_run_before_is_kept(run, cifar, script, path):
     saved = []
     for options in (["--seed", "1"], [], ["--seed", "1"], ["--seed", "0"]):
         run(script, "--epochs", "1", *options)
         saved.append(Path(path).read_bytes())
     assert saved[0] == saved[2] != saved[1] == saved[3]
     assert Path(path + ".old").read_bytes() == saved[2]
-
-
-def test_an_imported_model_has_the_first_weights_of_seed_0(training, iris):
-    torch.manual_seed(0)
-    assert torch.equal(training.model.fc1.weight, training.Network().fc1.weight)
-    torch.manual_seed(0)
-    assert torch.equal(iris.model.layer1.weight, iris.Network(4, 3).layer1.weight)
-    assert not hasattr(training, "train_set")  # an import loads no images
-
-
-def test_dummy_images_are_the_same_for_every_seed(run, internet):
-    one = run("PyTorchTraining.py", "--dummy", "--epochs", "1", "--seed", "1")
-    two = run("PyTorchTraining.py", "--dummy", "--epochs", "0", "--seed", "2")
-    assert torch.equal(one.images, two.images)
-    assert torch.equal(one.train_set[999][0], one.images[999])
-    assert torch.equal(one.test_set[0][0], one.images[1000])
-    assert sorted(os.listdir()) == ["dummyModel.pth", "testBatch.png"]
-    assert internet.asked == []
-
-
-CODE_OF_THE_TUTORIALS = {"PyTorchTraining.py": '''
-test_set = CIFAR10("./data", train=False, transform=torchvision.transforms.ToTensor())
-test_loader = DataLoader(test_set, batch_size=batch_size, shuffle=False, num_workers=0)
-train(2)
-testAccuracy()
-model = Network()
-path = "myFirstModel.pth"
-model.load_state_dict(torch.load(path))
-testBatch()
-testClassess()
-''', "DataClassifier.py": '''
-train_set, validate_set, test_set = random_split(data, [train_split, validate_split, test_split])
-test_loader = DataLoader(test_set, batch_size=1)
-train(2)
-test()
-test_species()
-'''}
-
-
-@pytest.mark.parametrize("script, last_line", [
-    ("PyTorchTraining.py", "Accuracy of truck : "),
-    ("DataClassifier.py", "Accuracy to predict Iris-virginica : ")])
-def test_code_of_the_tutorial_runs_under_ours(run, cifar, table, script, last_line):
-    ours = (repository / script).read_text(encoding="utf-8")
-    Path(script).write_text(ours + CODE_OF_THE_TUTORIALS[script], encoding="utf-8")
-    printed = run(Path(script).absolute(), "--epochs", "1").printed
-    assert printed.count(last_line) == 2
