@@ -57,16 +57,17 @@ def test_the_network_is_that_of_the_tutorial(iris):
 
 
 def test_training_prints_the_mean_losses_and_the_accuracy(iris, echo, capsys):
-    scores, labels = torch.randn(24, 3), torch.arange(24) % 3
+    scores = torch.randn(24, 3)
+    labels = scores.argmax(dim=1)  # what the network predicts
+    labels[-1] = (labels[-1] + 1) % 3  # so that 14 of the last 15 are right
     iris.train_loader = list(zip(scores[:9].split(3), labels[:9].split(3)))
     iris.validate_loader = list(zip(scores[9:].split(5), labels[9:].split(5)))
     iris.model = echo
     iris.optimizer = torch.optim.SGD(echo.parameters(), lr=0)  # nothing changes
     iris.train(2)
-    right = (scores[9:].argmax(dim=1) == labels[9:]).sum()
     results = (f"Training Loss is: {nn.functional.cross_entropy(scores[:9], labels[:9]):.4f} "
                f"Validation Loss is: {nn.functional.cross_entropy(scores[9:], labels[9:]):.4f} "
-               f"Accuracy is {100 * right // 15} %")
+               "Accuracy is 93 %")
     assert capsys.readouterr().out.splitlines() == [
         "Begin training...",
         f"Completed training batch 1 {results}", f"Completed training batch 2 {results}"]
@@ -74,9 +75,9 @@ def test_training_prints_the_mean_losses_and_the_accuracy(iris, echo, capsys):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 14])
 def test_the_tests_count_every_flower_of_the_saved_model(iris, echo, capsys, batch_size):
-    """Of 9 setosa, 1 versicolor and 4 virginica, 8, 1 and 1 are right."""
-    labels = torch.tensor(9 * [0] + [1] + 4 * [2])
-    guesses = torch.tensor(8 * [0] + [1] + [1] + [2] + 3 * [0])
+    """Of 9 setosa, no versicolor and 5 virginica, 8 and 2 are right."""
+    labels = torch.tensor(9 * [0] + 5 * [2])
+    guesses = torch.tensor(8 * [0] + [1] + 2 * [2] + 3 * [0])
     inputs = nn.functional.one_hot(guesses, 3).float()
     iris.test_loader = list(zip(inputs.split(batch_size), labels.split(batch_size)))
     iris.Network = lambda input_size, output_size: echo
@@ -88,8 +89,7 @@ def test_the_tests_count_every_flower_of_the_saved_model(iris, echo, capsys, bat
     assert capsys.readouterr().out.splitlines() == [
         "Accuracy of the model based on the test set of 14 inputs is: 71 %",
         "Accuracy to predict Iris-setosa : 88 %",
-        "Accuracy to predict Iris-versicolor : 100 %",
-        "Accuracy to predict Iris-virginica : 25 %"]
+        "Accuracy to predict Iris-virginica : 40 %"]
     assert echo.modes == {(False, False)}  # in evaluation mode, without gradients
 
 
