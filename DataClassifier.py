@@ -4,8 +4,8 @@ Start it with `python DataClassifier.py` or F5. The model of the epoch with the 
 validation accuracy is saved as ./NetModel.pth.
 
 The main differences from the tutorial: the optimizer gets `learning_rate`, model and
-flowers are on one device, the table is a text file that needs no pandas, and the same
-flowers test every model.
+flowers are on one device, the table is a text file that needs no pandas, and every run
+tests with the same flowers.
 """
 import argparse
 from pathlib import Path
@@ -134,7 +134,7 @@ def train(num_epochs):
 
             # clear the gradients of the previous batch: backward() adds to them
             optimizer.zero_grad()
-            # predict: the scores of each flower
+            # predict: the scores of each flower (the call runs forward())
             predicted_outputs = model(inputs)
             # compute the loss, one number: how far the scores are from the real species
             train_loss = loss_fn(predicted_outputs, outputs)

@@ -197,7 +197,7 @@ def train(num_epochs):
 
             # clear the gradients of the previous batch: backward() adds to them
             optimizer.zero_grad()
-            # predict: the scores of each image
+            # predict: the scores of each image (the call runs forward())
             outputs = model(images)
             # compute the loss, one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
