@@ -33,12 +33,14 @@ if __name__ == "__main__":  # not when another program imports this file
 
 labels = {"Iris-setosa": 0, "Iris-versicolor": 1, "Iris-virginica": 2}
 
-# skiprows: the first line has only names; usecols: the four lengths in cm, and last the
-# species, which the converter turns into a label (columns are counted from 0; column 0,
-# the number of the flower, is left out: the table is sorted, so it gives the species
-# away); quotechar and comments: words may be in quotation marks, and contain a #
+# which columns of the table to read, counted from 0: four lengths in cm, and last the
+# species (column 0 is the number of the flower: the table is sorted, so it would give
+# the species away)
+columns = (1, 2, 3, 4, 5)
+# skiprows: the first line has only names; converters: a species becomes its label;
+# quotechar and comments: words may be in quotation marks, and contain a #
 table = np.loadtxt(Path(__file__).parent / "data" / "iris.csv", delimiter=",", skiprows=1,
-                   usecols=(1, 2, 3, 4, 5), converters={5: lambda name: labels[name]},
+                   usecols=columns, converters={columns[-1]: lambda name: labels[name]},
                    quotechar='"', comments=None, encoding="utf-8")
 # the lengths, and the labels (the name `input` hides Python's input())
 input = torch.tensor(table[:, :-1], dtype=torch.float32)

@@ -1,7 +1,6 @@
 """Promises of DataClassifier.py: the flowers, the network, the training and the tests."""
 import runpy
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +18,7 @@ def test_the_flowers_are_those_of_Fisher(iris):
 
 
 def test_quotation_marks_and_a_byte_order_mark_are_read(changed, iris):
-    changed("DataClassifier.py")
-    table = Path("data/iris.csv")
+    table = changed("DataClassifier.py").with_name("data") / "iris.csv"
     quoted = table.read_text().replace(",", '","').replace("\n", '"\n"')
     table.write_text('"' + quoted[:-1], encoding="utf-8-sig")
     names = runpy.run_path("DataClassifier.py")
@@ -30,8 +28,7 @@ def test_quotation_marks_and_a_byte_order_mark_are_read(changed, iris):
 
 @pytest.mark.parametrize("right, wrong", [("Iris-virginica", "Rose"), ("5.1", "five")])
 def test_an_unknown_species_and_a_word_for_a_number_are_named(changed, right, wrong):
-    changed("DataClassifier.py")
-    table = Path("data/iris.csv")
+    table = changed("DataClassifier.py").with_name("data") / "iris.csv"
     table.write_text(table.read_text().replace(right, wrong))
     with pytest.raises(ValueError, match=wrong):
         runpy.run_path("DataClassifier.py")
@@ -39,9 +36,9 @@ def test_an_unknown_species_and_a_word_for_a_number_are_named(changed, right, wr
 
 def test_75_flowers_train_30_choose_and_45_test_with_every_seed(iris, run):
     expected = random_split(range(150), [75, 30, 45], torch.Generator().manual_seed(0))
-    other = run("DataClassifier.py", "--epochs", "1", "--seed", "5")
-    for script in (iris, other):
-        sets = [script.train_set, script.validate_set, script.test_set]
+    for script in (iris, run("DataClassifier.py", "--epochs", "1", "--seed", "5")):
+        sets = [loader.dataset for loader in (script.train_loader, script.validate_loader,
+                                              script.test_loader)]
         assert [list(flowers.indices) for flowers in sets] == [list(part) for part in expected]
     first, second = list(iris.train_loader), list(iris.train_loader)
     assert [len(labels) for _, labels in first] == 7 * [10] + [5]
