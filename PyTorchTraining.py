@@ -62,7 +62,7 @@ def download():
     for url in urls:
         CIFAR10.url = url  # where CIFAR10 downloads from
         try:
-            CIFAR10("./data", train=False, download=True)
+            CIFAR10("./data", train=False, download=True)  # the file has both sets
             return
         except Exception as error:  # whatever is wrong: on to the next url
             print(f"{url}: {error}", file=sys.stderr)
