@@ -60,8 +60,8 @@ number_rows = len(input)
 test_split = int(number_rows * 0.3)
 validate_split = int(number_rows * 0.2)
 train_split = number_rows - test_split - validate_split
-# 75 flowers train the model, 30 choose the best epoch, and 45 test it; the split has
-# random numbers of its own, so that no run tests a model on flowers that trained it
+# 75 flowers train the model, 30 choose the best epoch, and 45 test it; each run makes
+# the same split, whatever its seed: no model is tested on flowers that trained it
 train_set, validate_set, test_set = random_split(
     data, [train_split, validate_split, test_split],
     generator=torch.Generator().manual_seed(0))
@@ -119,8 +119,8 @@ optimizer = Adam(model.parameters(), lr=learning_rate, weight_decay=0.0001)
 def train(num_epochs):
     """Train for `num_epochs` passes through the training set; save the best model.
 
-    Print both mean losses and the validation accuracy of each epoch (in the printed
-    line, "training batch" is the epoch). The best accuracy chooses the model.
+    Print the mean losses of training and validation, and the validation accuracy of
+    each epoch (the printed "training batch"). The best accuracy chooses the model.
     """
     best_accuracy = 0.0
 
@@ -141,7 +141,7 @@ def train(num_epochs):
             predicted_outputs = model(inputs)
             # compute the loss, one number: how far the scores are from the real species
             train_loss = loss_fn(predicted_outputs, outputs)
-            # backpropagate: find how the loss changes with each weight, its gradient
+            # backpropagate: compute how the loss changes with each weight: its gradient
             train_loss.backward()
             # adjust each weight a little, so that the loss falls
             optimizer.step()
@@ -157,7 +157,7 @@ def train(num_epochs):
                 predicted_outputs = model(inputs)
                 val_loss = loss_fn(predicted_outputs, outputs)
 
-                # two tensors: the highest scores, and their species, the predictions
+                # _: the highest score of a flower; predicted: the species that has it
                 _, predicted = torch.max(predicted_outputs, 1)
                 running_vall_loss += val_loss.item()
                 total += outputs.size(0)
@@ -192,7 +192,7 @@ def test():
     with torch.no_grad():  # a test needs no gradients
         for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # two tensors: the highest scores, and their species, the predictions
+            # _: the highest score of a flower; predicted: the species that has it
             _, predicted = torch.max(predicted_outputs, 1)
             total += outputs.size(0)
             # how many are right
@@ -214,7 +214,7 @@ def test_species():
     with torch.no_grad():  # a test needs no gradients
         for inputs, outputs in test_loader:  # outputs: the real species, as numbers
             predicted_outputs = model(inputs)
-            # two tensors: the highest scores, and their species, the predictions
+            # _: the highest score of a flower; predicted: the species that has it
             _, predicted = torch.max(predicted_outputs, 1)
             for real, guess in zip(outputs.tolist(), predicted.tolist()):
                 labels_total[real] += 1

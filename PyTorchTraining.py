@@ -98,7 +98,7 @@ class Network(nn.Module):
     def __init__(self):
         super(Network, self).__init__()
 
-        # no conv3, as in the tutorial: saved models contain the names of the layers
+        # the tutorial's names (it has no conv3), so that its saved models can be loaded
         self.conv1 = nn.Conv2d(in_channels=3, out_channels=12, kernel_size=5, stride=1, padding=1)
         self.bn1 = nn.BatchNorm2d(12)
         self.conv2 = nn.Conv2d(in_channels=12, out_channels=12, kernel_size=5, stride=1, padding=1)
@@ -109,7 +109,7 @@ class Network(nn.Module):
         self.conv5 = nn.Conv2d(in_channels=24, out_channels=24, kernel_size=5, stride=1, padding=1)
         self.bn5 = nn.BatchNorm2d(24)
         # 24 channels of 10 by 10, see forward(); for images of s by s pixels, write
-        # s // 2 - 6 in place of 10
+        # (s // 2 - 6) in place of 10
         self.fc1 = nn.Linear(24 * 10 * 10, number_of_labels)
 
     def forward(self, input):
@@ -159,7 +159,7 @@ def testAccuracy():
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # two tensors: the highest scores, and their classes, the predictions
+            # _: the highest score of an image; predicted: the class that has it
             _, predicted = torch.max(outputs, 1)
             total += labels.size(0)
             # how many are right
@@ -172,8 +172,8 @@ def train(num_epochs):
     """Train for `num_epochs` passes through the training set; save the best model.
 
     Print the mean loss of each 1,000 batches (of all, if there are fewer) and the test
-    accuracy of each epoch. The best of these accuracies chooses the model, so on new
-    images it is probably a little lower, and with few test images much lower.
+    accuracy of each epoch. The best accuracy chooses the model, so the accuracy on new
+    images is probably a little lower, and with few test images much lower.
     """
     best_accuracy = 0.0
 
@@ -184,7 +184,7 @@ def train(num_epochs):
     interval = min(1000, len(train_loader))  # batches from one printed loss to the next
     for epoch in range(num_epochs):
         # training mode: BatchNorm uses the mean and variance of the batch, and keeps
-        # averages of them for the tests; testAccuracy() ends in evaluation mode
+        # averages of them for the tests; testAccuracy() leaves evaluation mode on
         model.train()
         running_loss = 0.0
 
@@ -198,7 +198,7 @@ def train(num_epochs):
             outputs = model(images)
             # compute the loss, one number: how far the scores are from the real labels
             loss = loss_fn(outputs, labels)
-            # backpropagate: find how the loss changes with each weight, its gradient
+            # backpropagate: compute how the loss changes with each weight: its gradient
             loss.backward()
             # adjust each weight a little, so that the loss falls
             optimizer.step()
@@ -240,12 +240,12 @@ def testBatch():
     images, labels = next(iter(test_loader))
     print("Real labels: ", " ".join("%5s" % classes[label] for label in labels))
 
-    model.eval()  # a prediction does not depend on the rest of the batch
+    model.eval()  # in evaluation mode, a prediction depends on its image alone
     device = get_device()
     model.to(device)
     with torch.no_grad():  # a test needs no gradients
         outputs = model(images.to(device))
-    # two tensors: the highest scores, and their classes, the predictions
+    # _: the highest score of an image; predicted: the class that has it
     _, predicted = torch.max(outputs, 1)
     print("Predicted: ", " ".join("%5s" % classes[label] for label in predicted))
 
@@ -256,13 +256,13 @@ def testClassess():
     """Print the accuracy of each class that the test set has, in percent."""
     class_correct = [0] * number_of_labels
     class_total = [0] * number_of_labels
-    model.eval()  # a prediction does not depend on the rest of the batch
+    model.eval()  # in evaluation mode, a prediction depends on its image alone
     device = get_device()
     model.to(device)
     with torch.no_grad():  # a test needs no gradients
         for images, labels in test_loader:
             outputs = model(images.to(device))
-            # two tensors: the highest scores, and their classes, the predictions
+            # _: the highest score of an image; predicted: the class that has it
             _, predicted = torch.max(outputs, 1)
             for real, guess in zip(labels.tolist(), predicted.tolist()):
                 class_total[real] += 1
