@@ -8,7 +8,8 @@ results = (repository / "tests" / "results.md").read_text(encoding="utf-8")
 
 
 def test_the_linked_files_and_headings_exist():
-    for page in (repository / "README.md", *repository.glob(".github/*.md")):
+    for page in [*repository.glob("*.md"), *repository.glob(".github/*.md"),
+                 repository / "tests" / "results.md"]:
         text = page.read_text(encoding="utf-8")
         for file, heading in re.findall(r"\]\((?!http)([\w./-]*)#?([\w-]*)\)", text):
             target = page.parent / file if file else page
