@@ -64,8 +64,7 @@ def test_a_photo_that_a_phone_has_turned_gives_the_same(training, ask):
 
 
 def own_pictures(changed, names):
-    """Make folders with five pictures of each name to train and to test, change a copy of
-    the script as the recipe says, and return the copy."""
+    """Make the folders of pictures; return a copy of the script, changed for them."""
     for part in ("train", "test"):
         for number, name in enumerate(names):
             folder = Path("pictures", part, name)
@@ -113,11 +112,13 @@ def test_wrong_names_of_own_pictures_and_missing_kinds_are_noticed(run, cats_and
 
 def test_new_pictures_test_the_saved_model(run, cats_and_dogs):
     run(cats_and_dogs, "--epochs", "1")
+    saved = Path("catsAndDogs.pth").read_bytes()
     save_photos(Path("pictures/new/cat"))
     save_photos(Path("pictures/new/dog"))
     replace(cats_and_dogs, "pictures/test", "pictures/new")
     printed = run(cats_and_dogs, "--epochs", "0").printed
     assert "The number of images in a test set is:  6\n" in printed
+    assert Path("catsAndDogs.pth").read_bytes() == saved
 
 
 def test_finer_pictures_need_the_number_of_the_error(run, cats_and_dogs):
@@ -151,8 +152,7 @@ def test_a_new_flower_is_named(iris, ask):
 
 @pytest.fixture
 def wines(changed, monkeypatch):
-    """A copy of the script for a table of wines, changed as the recipe says. One of its
-    columns has large numbers, and one the same number everywhere."""
+    """A copy of the script, changed for a table with large numbers and a constant."""
     path, labels, columns, table = block("wines.csv").splitlines()
     copy = changed("DataClassifier.py",
                    (r'path = "\./NetModel\.pth"', path), (r"labels = \{.*?\}", labels),
